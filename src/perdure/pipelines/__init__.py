@@ -1,0 +1,1 @@
+"""Complete pipelines built on perdure's public surface only."""
