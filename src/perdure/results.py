@@ -93,6 +93,24 @@ def decode(document: str, locate: Callable[[str, str], Path]) -> object:
     return _decode(json.loads(document), locate)
 
 
+def blobs_of(document: str) -> list[tuple[str, str]]:
+    """Give digest and suffix of each file that a document refers to."""
+    found: list[tuple[str, str]] = []
+    pending = [json.loads(document)]
+    while pending:
+        tree = pending.pop()
+        if isinstance(tree, list):
+            pending += tree
+        elif isinstance(tree, dict):
+            pending += tree.values()
+            found += [
+                (body["blob"], suffix)
+                for escape, suffix in (("$array", ".npy"), ("$table", ".parquet"), ("$bytes", ".bin"))
+                if isinstance(body := tree.get(escape), dict) and "blob" in body
+            ]
+    return found
+
+
 # --- to the document ---------------------------------------------------------------------------------------
 
 

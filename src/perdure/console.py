@@ -1,0 +1,179 @@
+"""What a run tells the terminal: numbered phases, one clear line for a start or a resume, progress.
+
+Everything shown also goes to `run.log`. A closed pipe or a vanished terminal never stops a run.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_BAR = 24  # characters
+_REDRAW = 0.1  # seconds between two drawings of a bar
+
+
+def printable(text: object) -> str:
+    """Text without control characters: a name or an error cannot drive the terminal."""
+    return "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
+
+
+class Console:
+    """Lines and a progress bar on standard error, and a copy of everything in the log file."""
+
+    def __init__(self, log: Path, *, phases: Sequence[str] = ()) -> None:
+        self._phases = list(phases)
+        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
+        log.chmod(0o600)
+        self._tees = [_Tee.over("stdout", self._log), _Tee.over("stderr", self._log)]
+        self._mutex = threading.Lock()
+        self._bar: _Bar | None = None
+
+    def say(self, text: object) -> None:
+        """One line."""
+        self._clear()
+        print(f"perdure: {printable(text)}", file=sys.stderr, flush=True)
+
+    def phase(self, path: str, what: str) -> None:
+        """Announce a phase; declared ones carry their number."""
+        number = f"[{self._phases.index(path) + 1}/{len(self._phases)}] " if path in self._phases else ""
+        self._clear()
+        print(f"{number}{printable(path)}: {printable(what)}", file=sys.stderr, flush=True)
+
+    def progress(self, path: str, done: int, total: int | None) -> None:
+        """Draw how far a phase is, with its rate and what is left, where there is a terminal."""
+        stream = sys.stderr
+        if total is None or not stream.isatty():
+            return
+        with self._mutex:
+            if self._bar is None or self._bar.path != path:
+                self._bar = _Bar(path, done)
+            self._bar.draw(done, total, stream)
+
+    def _clear(self) -> None:
+        with self._mutex:
+            if self._bar is not None:
+                self._bar.clear(sys.stderr)
+                self._bar = None
+
+    def close(self) -> None:
+        self._clear()
+        for tee in self._tees:
+            tee.undo()
+        self._log.close()
+
+
+class _Bar:
+    """One phase's progress bar, drawn in place."""
+
+    def __init__(self, path: str, first: int) -> None:
+        self.path = path
+        self._first = first
+        self._began = time.monotonic()
+        self._drawn_at = 0.0
+
+    def draw(self, done: int, total: int, stream: Any) -> None:
+        now = time.monotonic()
+        if now - self._drawn_at < _REDRAW and done < total:
+            return
+        self._drawn_at = now
+        rate = (done - self._first) / max(now - self._began, 1e-9)
+        filled = round(_BAR * done / max(total, 1))
+        left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+        speed = (f"{rate:.1f}/s" if rate >= 1 else f"{duration(1 / rate)} each") if rate > 0 else ""
+        bar = "━" * filled + "╌" * (_BAR - filled)
+        text = f"  {bar} {done}/{total} {speed}{left}"
+        stream.draw(f"\r\x1b[2K{text[: _columns() - 1]}") if isinstance(stream, _Tee) else None
+
+    @staticmethod
+    def clear(stream: Any) -> None:
+        if isinstance(stream, _Tee):
+            stream.draw("\r\x1b[2K")
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 850 ms, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+class _Tee(io.TextIOBase):
+    """A text stream that also writes to the log, and survives the loss of its terminal."""
+
+    def __init__(self, name: str, stream: IO[str], log: IO[str]) -> None:
+        self._name, self._stream, self._copy = name, stream, log
+
+    @classmethod
+    def over(cls, name: str, log: IO[str]) -> _Tee:
+        tee = cls(name, getattr(sys, name), log)
+        setattr(sys, name, tee)
+        return tee
+
+    def write(self, text: str) -> int:
+        self._quietly(lambda: self._stream.write(text))
+        self._quietly(lambda: self._copy.write(text))
+        return len(text)
+
+    def draw(self, text: str) -> None:
+        """To the terminal only."""
+        self._quietly(lambda: self._stream.write(text))
+        self._quietly(self._stream.flush)
+
+    def flush(self) -> None:
+        self._quietly(self._stream.flush)
+        self._quietly(self._copy.flush)
+
+    @staticmethod
+    def _quietly(write: Any) -> None:
+        try:
+            write()
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+        ):  # a closed pipe, a gone terminal, a full disk, no stream at all
+            pass
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream.isatty()
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def buffer(self) -> Any:
+        return getattr(self._stream, "buffer")  # noqa: B009 - not every text stream has one
+
+    def undo(self) -> None:
+        self.flush()
+        if getattr(sys, self._name) is self:
+            setattr(sys, self._name, self._stream)

@@ -1,0 +1,206 @@
+"""`run.map`: units in parallel, each in a process of its own, with retries, a timeout and quarantine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from perdure import results
+from perdure.errors import DamagedError
+from perdure.executors import Call, Outcome, ProcessPool
+from perdure.phase import Session
+from perdure.seams import seam
+from perdure.store.tables import Rows, rows_of
+from perdure.store.units import Unit
+
+_POLL = 0.25  # seconds between two looks at a waiting signal
+
+
+class MapResults(Mapping[str, object]):
+    """Results by key, in the order of the keys; each is read from its record when it is asked for.
+
+    `failed` holds the reason of each unit that is in quarantine.
+    """
+
+    def __init__(
+        self, read: Callable[[Unit], object], units: dict[str, Unit], failed: dict[str, str]
+    ) -> None:
+        self._read, self._units, self.failed = read, units, failed
+
+    def __getitem__(self, key: str) -> object:
+        return self._read(self._units[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._units)
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+
+def run_unit(
+    function: Callable[[Any], object], path: str, seed: int | None, as_rows: bool, key: str, argument: object
+) -> results.Encoded | Rows:
+    """In the worker: one unit on its own random streams, its result ready for the driver to commit."""
+    from perdure.snapshot import streams
+
+    if seed is not None:
+        streams.seed(streams.seed_for(seed, path, key))
+    value = function(argument)
+    if as_rows:
+        return rows_of(value)
+    encoded = results.encode(value)
+    blobs = tuple(results.Blob(b.digest, b.suffix, bytes(b.content)) for b in encoded.blobs)
+    return results.Encoded(encoded.document, encoded.digest, blobs)
+
+
+@dataclass(slots=True)
+class Mapped:
+    """One `run.map` in progress."""
+
+    session: Session
+    path: str
+    items: dict[str, Any]
+    function: Callable[[Any], object]
+    workers: int
+    retries: int
+    timeout: float | None
+    table: str | None
+    data: bool
+    fingerprint: str
+    tries: dict[str, int] = field(default_factory=dict)
+    recovered: bool = False  # a unit that had failed before is done now
+
+    def run(self) -> MapResults:
+        """Compute what is pending; returns all results."""
+        began = time.monotonic()
+        units = self._settled()
+        pending = [key for key in self.items if key not in units]
+        self._announce(units, pending)
+        if pending:
+            self._compute(pending, {key: position for position, key in enumerate(self.items)})
+        units = self._current()
+        failed = {key: str(unit.reason) for key, unit in units.items() if unit.state == "failed"}
+        if failed:
+            self.session.exit_code = 3
+        self.session.complete(self.path, seconds=time.monotonic() - began)
+        done = {key: unit for key, unit in units.items() if unit.state == "done"}
+        return MapResults(self._read, done, failed)
+
+    def _settled(self) -> dict[str, Unit]:
+        """Units that need no work: done, found in their table, or in quarantine and not to be retried."""
+        self._find_in_table()
+        units = self._current()
+        if self.session.settings.retry_failed:
+            units = {key: unit for key, unit in units.items() if unit.state != "failed"}
+        return {key: unit for key, unit in units.items() if unit.state == "failed" or self._is_whole(unit)}
+
+    def _current(self) -> dict[str, Unit]:
+        recorded = self.session.store.units.all(self.path)
+        return {key: recorded[key] for key in self.items if key in recorded and recorded[key].state != "redo"}
+
+    def _is_whole(self, unit: Unit) -> bool:
+        if self.table:
+            return True
+        try:
+            self._verify(unit)
+        except DamagedError as error:
+            self.session.lost(self.path, unit, error)
+            return False
+        return True
+
+    def _verify(self, unit: Unit) -> None:
+        """Look at the files of a result without loading them."""
+        assert unit.document is not None
+        for digest, suffix in results.blobs_of(unit.document):
+            self.session.store.blobs.locate(digest, suffix)
+
+    def _find_in_table(self) -> None:
+        """Rows of a data table that are there with their digest: their units are done, whatever became of the
+        record of progress."""
+        if not self.table or not self.data:
+            return
+        recorded = self.session.store.units.all(self.path)
+        found = self.session.store.tables.found(self.table, phase=self.path, fingerprint=self.fingerprint)
+        positions = {key: position for position, key in enumerate(self.items)}
+        with self.session.store.transaction():
+            for key, (position, digest, count) in found.items():
+                if key in positions and key not in recorded and position == positions[key]:
+                    encoded = results.encode({"rows": count, "digest": digest})
+                    self.session.store.units.complete(
+                        self.path, key, position=position, document=encoded.document, digest=encoded.digest,
+                        tries=0, seconds=0.0,
+                    )  # fmt: skip
+                    self.session.store.journal.add("unit found", self.path, key=key)
+
+    def _announce(self, units: dict[str, Unit], pending: list[str]) -> None:
+        failed = [key for key, unit in units.items() if unit.state == "failed"]
+        if failed:
+            shown = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
+            self.session.console.say(
+                f"{self.path}: {len(failed)} failed before and are skipped ({shown}); --retry-failed tries them again"
+            )
+        if units and pending:
+            self.session.console.say(f"{self.path}: resuming at {len(units) + 1} of {len(self.items)}")
+
+    def _compute(self, pending: list[str], positions: dict[str, int]) -> None:
+        call = partial(run_unit, self.function, self.path, self.session.seed, self.table is not None)
+        pool = ProcessPool(call, workers=min(self.workers, len(pending)), timeout=self.timeout)
+        try:
+            for key in pending:
+                pool.submit(Call(key, self.items[key]))
+            left = len(pending)
+            while left:
+                for outcome in pool.wait(_POLL):
+                    if self._settle(outcome, positions[outcome.key]):
+                        left -= 1
+                        self.session.console.progress(self.path, len(self.items) - left, len(self.items))
+                    else:
+                        pool.submit(Call(outcome.key, self.items[outcome.key]))
+        finally:
+            pool.close()
+
+    def _settle(self, outcome: Outcome, position: int) -> bool:
+        """Commit an outcome; False when the unit is to be tried again."""
+        seam("unit.computed")
+        tries = self.tries[outcome.key] = self.tries.get(outcome.key, 0) + 1
+        if outcome.failure is None:
+            assert isinstance(outcome.value, results.Encoded | Rows)
+            before = self.session.store.units.one(self.path, outcome.key)
+            self.recovered |= before is not None and before.state == "failed"
+            self.session.commit_unit(
+                self.path, outcome.key, outcome.value, position=position, tries=tries, seconds=outcome.seconds,
+                table=self.table, data=self.data, fingerprint_digest=self.fingerprint,
+                before=before,
+            )  # fmt: skip
+            return True
+        if tries <= self.retries:
+            self.session.console.say(f"{self.path} {outcome.key}: {outcome.failure}; trying again")
+            return False
+        self._quarantine(outcome, position, tries)
+        return True
+
+    def _quarantine(self, outcome: Outcome, position: int, tries: int) -> None:
+        self.session.console.say(
+            f"{self.path} {outcome.key}: {outcome.failure}; set aside after {tries} tries"
+        )
+        with self.session.signals.deferred(), self.session.store.transaction():
+            self.session.store.units.fail(
+                self.path, outcome.key, position=position, reason=str(outcome.failure), tries=tries,
+                seconds=outcome.seconds,
+            )  # fmt: skip
+            self.session.store.journal.add(
+                "unit failed", self.path, key=outcome.key, reason=outcome.failure, traceback=outcome.traceback
+            )
+
+    def _read(self, unit: Unit) -> object:
+        return self.session.reload(self.path, unit)
+
+
+def default_workers() -> int:
+    """As many workers as this process may use cores."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

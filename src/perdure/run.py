@@ -1,0 +1,584 @@
+"""`perdure.open` and the verbs of a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from perdure import files
+from perdure.clock import Clock, SystemClock
+from perdure.console import Console, duration, printable
+from perdure.errors import (
+    ChangedError,
+    MainGuardError,
+    NondeterminismError,
+    PerdureError,
+    Stopped,
+    UsageError,
+)
+from perdure.phase import Session, caller, keyed, place_of, valid_name
+from perdure.settings import Settings, folder_for, overridden
+from perdure.signals import Signals
+from perdure.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from perdure.each import Each, Step
+    from perdure.loop import Loop
+    from perdure.mapping import MapResults
+    from perdure.snapshot.policy import Budget, Every
+    from perdure.snapshot.track import Track
+    from perdure.snapshot.writer import Writer
+
+_SCALARS = (bool, int, float, str, type(None))
+
+
+def open(
+    folder: str | os.PathLike[str],
+    *,
+    config: Mapping[str, object] | None = None,
+    seed: int | None = 0,
+    budget: float | None = 0.01,
+    phases: Sequence[str] = (),
+    keep: int = 2,
+) -> Run:
+    """Start a run in `folder`, or resume what is there; the same call does both.
+
+    folder: a relative path lies beside the script. `--run` and `PERDURE_RUN` override it.
+    config: settings that results depend on; JSON values. `--set key=value` overrides them; see `run.config`.
+    seed: seeds every random stream (Python, NumPy, loaded frameworks); None leaves them alone.
+    budget: the share of time that saving may take (0.01 is 1%); saves are delayed to hold it. None never delays.
+    phases: names of the run's phases in order, for "[1/7]" in the log and for `perdure status`.
+    keep: how many of a loop's latest snapshots stay (at least two).
+
+    Raises LockedError when another process holds the run, ChangedError when it was started with another config or
+    seed, StorageError, FormatError, DamagedError, or UsageError.
+    """
+    _install_error_messages()
+    if os.environ.get("PERDURE_WORKER"):
+        raise MainGuardError(
+            "a worker process imported the training script and reached perdure.open; put the script's code under "
+            'if __name__ == "__main__": (functions stay outside), as Python needs it for new processes'
+        )
+    if keep < 2:
+        raise UsageError(f"keep={keep} leaves nothing to fall back to; use 2 or more")
+    if budget is not None and not 0 < budget <= 1:
+        raise UsageError(f"budget={budget} is not a share; use a number such as 0.01 for 1%, or None")
+    settings = Settings.from_environment()
+    return Run(
+        folder_for(folder, settings), overridden(config or {}, settings.changes), seed, settings,
+        None if settings.save_always else budget, phases, keep, SystemClock(),
+    )  # fmt: skip
+
+
+class Run:
+    """One run, held open by this process. Use it as a context manager; made by `perdure.open`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, object],
+        seed: int | None,
+        settings: Settings,
+        budget: float | None,
+        phases: Sequence[str],
+        keep: int,
+        clock: Clock,
+    ) -> None:
+        self._store = Store.open(
+            folder, clock=clock, command=[settings.command] if settings.command else None
+        )
+        try:
+            console = Console(folder / "run.log", phases=phases)
+            signals = Signals(grace=settings.grace, tell=console.say)
+            self._session = Session(self._store, console, signals, settings, config, seed)
+            self._scopes: list[Loop | Each | Step] = []
+            self._tracks: list[Track] = []
+            self._keep, self._share = keep, budget
+            self._budget: Budget | None = None
+            self._writer: Writer | None = None
+            self._began = clock.monotonic()
+            self._retried = False
+            self._begin(list(phases))
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    # -- what a script reads -------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._store.folder
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The config with its overrides."""
+        return self._session.config
+
+    @property
+    def seed(self) -> int | None:
+        return self._session.seed
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when units are in quarantine; for `sys.exit(run.exit_code)`."""
+        return self._session.exit_code
+
+    @property
+    def exports(self) -> Path:
+        """The folder for what people open: reports, plots, models, predictions."""
+        return self.folder / "exports"
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        version: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Call `function(*arguments, **options)` once; on every rerun return the recorded result.
+
+        The result is JSON values, NumPy arrays, tables, bytes or paths, and is always returned as its record has it.
+        `version` stands in for code or arguments that cannot be fingerprinted.
+        """
+        from perdure.each import Step
+
+        path, frame = self._enter(name), caller()
+        given = {str(i): value for i, value in enumerate(arguments)} | options
+        current = self._session.fingerprint_function(function, arguments=given, version=version)
+        known = self._session.begin(path, kind="step", total=1, current=current, place=place_of(frame))
+        self._session.console.phase(path, "done before" if known and self._is_done(path) else "running")
+        step = Step(self._session, path)
+        self._scopes.append(step)
+        try:
+            return step.run(function, arguments, options)
+        finally:
+            self._scopes.remove(step)
+
+    def _is_done(self, path: str) -> bool:
+        unit = self._store.units.one(path, "")
+        return unit is not None and unit.state == "done"
+
+    def map(
+        self,
+        name: str,
+        keys: Iterable[Any] | Mapping[str, Any],
+        function: Callable[[Any], object],
+        *,
+        workers: int | None = None,
+        retries: int = 1,
+        timeout: str | float | None = None,
+        into: str | None = None,
+        data: bool = False,
+        version: str | None = None,
+    ) -> MapResults:
+        """Call `function(key)` for each key (or `function(argument)` for a mapping) in worker processes.
+
+        A unit that raises, crashes or takes longer than `timeout` ("10m") is tried again `retries` times, then set
+        aside with its reason; the others go on, and `exit_code` becomes 3. With `into` a unit returns rows, which go
+        into that table of `run.db` in the transaction that marks the unit done; `data=True` keeps them over a reset.
+        """
+        from perdure.mapping import Mapped, default_workers
+        from perdure.snapshot.policy import seconds_of
+
+        path, frame, items = self._enter(name), caller(), keyed(keys)
+        current = self._session.fingerprint_function(function, arguments={}, version=version)
+        self._session.begin(
+            path, kind="map", total=len(items), current=current, place=place_of(frame), data=data
+        )
+        self._session.console.phase(path, f"{len(items)} units")
+        mapped = Mapped(
+            self._session, path, self._fingerprinted(path, items), function, workers or default_workers(), retries,
+            seconds_of(timeout, name="timeout") if timeout is not None else None, into, data, current.digest,
+        )  # fmt: skip
+        results = mapped.run()
+        if mapped.recovered and not self._retried:
+            self._retried = True
+            self._forget_after(path, why="units that had failed are done now")
+        return results
+
+    def _fingerprinted(self, path: str, items: dict[str, Any]) -> dict[str, Any]:
+        """Refuse units whose argument is another than the one their result was computed from."""
+        self._session.check_arguments(path, {key: value for key, value in items.items() if str(value) != key})
+        return items
+
+    def each(self, name: str, keys: Iterable[Any] | Mapping[str, Any], *, version: str | None = None) -> Each:
+        """Sequential units: `for unit in run.each(...)` runs the body for those not done yet.
+
+        Set `unit.result` in the body; it is committed when the next unit is asked for. A body may hold loops.
+        """
+        from perdure.each import Each
+
+        path, frame, items = self._enter(name), caller(), keyed(keys)
+        current = self._session.fingerprint_caller(frame, version=version)
+        self._session.begin(path, kind="each", total=len(items), current=current, place=place_of(frame))
+        self._session.console.phase(path, f"{len(items)} units")
+        each = Each(self._session, path, self._fingerprinted(path, items))
+        self._scopes.append(each)
+        return each
+
+    def range(
+        self,
+        name: str,
+        count: int,
+        *,
+        state: Mapping[str, object] | None = None,
+        best: str | None = None,
+        every: Every = None,
+        version: str | None = None,
+    ) -> Loop:
+        """A loop of `count` iterations whose `state` is saved and restored.
+
+        state: named objects with `state_dict`/`load_state_dict`, arrays, dicts and lists of arrays, random generators.
+        best: "max:metric" or "min:metric" of what `run.log` gets; the best state is kept apart.
+        every: None saves after each iteration, "30s" after that time, 500 after so many batches, a tuple whichever
+        comes first. Saves within an iteration happen between two batches of `run.batches`.
+        """
+        from perdure.loop import Goal, Loop
+        from perdure.snapshot.parts import sources_of
+
+        path, frame = self._enter(name), caller()
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise UsageError(f"range {name!r} is asked for {count!r} iterations; use a whole number")
+        goal, sources = Goal.of(best), sources_of(state or {})
+        current = self._session.fingerprint_caller(frame, version=version)
+        self._session.begin(path, kind="range", total=count, current=current, place=place_of(frame))
+        self._session.console.phase(path, f"{count} iterations")
+        loop = Loop(self._session, self._track(path, every, current.digest), name, count, sources, goal)
+        self._scopes.append(loop)
+        return loop
+
+    def batches(
+        self, count: int, *, batch_size: int, shuffle: bool = True, drop_last: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Indices 0 to count - 1 in batches (int64 arrays), inside a loop's body.
+
+        The order depends on the run's seed and the iteration alone, so that a resume goes on at any batch.
+        """
+        import numpy as np
+
+        from perdure.loop import Loop
+        from perdure.snapshot.streams import seed_for
+
+        self._settle()
+        loop = self._scopes[-1] if self._scopes else None
+        if not isinstance(loop, Loop):
+            raise UsageError("run.batches belongs into the body of a run.range loop")
+        if count < 0 or batch_size < 1:
+            raise UsageError(
+                f"run.batches({count}, batch_size={batch_size}) is not possible; use positive numbers"
+            )
+        order = np.arange(count)
+        if shuffle:
+            key = seed_for(self.seed or 0, loop.track.loop, loop.position, "order")
+            order = np.random.Generator(np.random.Philox(key=key)).permutation(count)
+        return loop.batches(order, batch_size, drop_last=drop_last)
+
+    def log(self, **values: object) -> None:
+        """Add an entry to the history of the loop or unit whose body runs; numbers, text, None."""
+        self._settle()
+        if not self._scopes:
+            raise UsageError(
+                "run.log belongs into a loop, a step or an each; outside there is nothing to log to"
+            )
+        plain = {name: _plain(name, value) for name, value in values.items()}
+        scope: Any = self._scopes[-1]
+        (scope.log.log if hasattr(scope.log, "log") else scope.log)(plain)
+
+    def insert(self, table: str, rows: object) -> None:
+        """Add rows to a table of `run.db`; they commit with the loop's next snapshot, or with the unit."""
+        from perdure.loop import Loop
+        from perdure.store.tables import rows_of
+
+        self._settle()
+        if not self._scopes:
+            raise UsageError("run.insert belongs into a loop, a step or an each")
+        scope = self._scopes[-1]
+        if isinstance(scope, Loop):
+            scope.track.insert(table, rows_of(rows), position=scope.position)
+        else:
+            scope.log.insert(table, rows_of(rows))
+
+    def history(self, loop: str) -> list[dict[str, object]]:
+        """All that was logged in a loop: one dict an entry, with `position`."""
+        return [{"position": e.position, **e.values} for e in self._session.entries_of(self._tracks, loop)]
+
+    # -- the course of a run -------------------------------------------------------------------------------------
+
+    def _begin(self, phases: list[str]) -> None:
+        from perdure.snapshot import recovery, streams
+        from perdure.snapshot.policy import Budget
+
+        if files.is_world_writable(self.folder):
+            self._session.console.say(f"warning: every user of this machine may write into {self.folder}")
+        fresh = not self._store.units.phases()
+        for note in filter(None, [self._store.recovered, *(n.note for n in recovery.recover(self._store))]):
+            self._session.console.say(f"warning: {note}")
+        self._compare_settings()
+        with self._store.transaction():
+            self._store.set_meta("phases", phases)
+            self._store.set_meta("target", self._session.settings.command or " ".join(sys.argv[:1]))
+        for phase in self._session.settings.redo:
+            self._redo(phase)
+        if self.seed is not None:
+            streams.seed(self.seed)
+        self._seeded = streams.loaded()
+        self._budget = Budget(self._store.clock, self._share)
+        self._tell_start(fresh)
+
+    def _tell_start(self, fresh: bool) -> None:
+        attempt = self._store.attempts.current
+        if fresh:
+            self._session.console.say(f"fresh start in {self.folder}")
+            return
+        died = f"; attempt {self._store.died} ended without a word" if self._store.died else ""
+        self._session.console.say(f"resuming {self.folder} (attempt {attempt}{died})")
+
+    def _compare_settings(self) -> None:
+        from perdure.fingerprint import flattened
+
+        now = {"seed": self.seed, "config": flattened(self.config)}
+        saved: Any = self._store.meta("settings")
+        different = _setting_differences(saved, now) if saved else []
+        accept = self._session.settings.accept_changes
+        if different and not accept and not self._session.settings.redo:
+            with self._store.transaction():
+                self._store.journal.add("changes refused", "", differences=different)
+            listed = "".join(f"\n  - {line}" for line in different)
+            raise ChangedError(
+                f"run {self.folder} was started with other settings:{listed}\nRestore them; or go on with them and "
+                "keep the results (--accept-changes); or start over with `perdure reset`",
+                different,
+            )
+        if different or not saved:
+            with self._store.transaction():
+                self._store.set_meta("settings", now)
+                if different:
+                    self._store.journal.add("changes accepted", "", differences=different)
+
+    def _redo(self, name: str) -> None:
+        if self._store.units.phase(name) is None:
+            known = ", ".join(p.path for p in self._store.units.phases()) or "none"
+            raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
+        self._session.console.say(f"{name} and all after it are computed again")
+        self._forget_from(name, why="--redo")
+
+    def _forget_after(self, path: str, *, why: str) -> None:
+        after = self._store.units.after(path)
+        if after:
+            self._session.console.say(f"{', '.join(after)}: computed again, because {why}")
+            self._forget(after, why=why)
+
+    def _forget_from(self, path: str, *, why: str) -> None:
+        self._forget([path, *self._store.units.after(path)], why=why)
+
+    def _forget(self, paths: Sequence[str], *, why: str) -> None:
+        from perdure.snapshot import recovery
+
+        for path in paths:
+            recovery.discard(self._store, path)
+            with self._store.transaction():
+                self._store.units.forget(path)
+                self._store.tables.forget(path, keep_data=False)
+                self._store.journal.add("phase forgotten", path, why=why)
+
+    def _enter(self, name: str) -> str:
+        """The path of a new phase at this point of the script."""
+        from perdure.each import Each
+        from perdure.snapshot import streams
+
+        self._settle()
+        if self.seed is not None:  # frameworks imported since the last verb
+            streams.seed(self.seed, only=streams.loaded() - self._seeded)
+            self._seeded = streams.loaded()
+        if not self._scopes:
+            return valid_name(name)
+        scope = self._scopes[-1]
+        if isinstance(scope, Each):
+            return f"{scope.unit_path()}/{valid_name(name)}"
+        raise UsageError(
+            f"{name!r} is used inside the body of {scope.path if hasattr(scope, 'path') else scope.name!r}; loops and "
+            "steps may be nested in run.each only (inside a loop use run.batches, run.log and state=)"
+        )
+
+    def _settle(self) -> None:
+        """Notice loops that the script has left by `break` or by an exception."""
+        from perdure.each import Step
+
+        while self._scopes:
+            scope = self._scopes[-1]
+            if isinstance(scope, Step):
+                return
+            if not scope.finished:
+                if scope.running is None or scope.running() is not None:
+                    return
+                if scope.left == "break":
+                    scope.end_by_break()
+                else:
+                    scope.abandon()
+                    self._session.console.say(
+                        f"{scope.track.loop if hasattr(scope, 'track') else scope.path}: left by an exception; "
+                        "what was running does not count"
+                    )
+            self._scopes.pop()
+
+    def _track(self, path: str, every: Every, fingerprint: str) -> Track:
+        from perdure.snapshot.policy import policy_of
+        from perdure.snapshot.track import Track
+
+        assert self._budget is not None
+        track = Track(
+            self._store, self._running_writer(), self._budget, policy_of(every), path, fingerprint, self._keep
+        )
+        self._tracks.append(track)
+        return track
+
+    def _running_writer(self) -> Writer:
+        from perdure.snapshot.writer import Writer
+
+        if self._writer is None:
+            self._writer = Writer(pulse=self._pulse)
+        return self._writer
+
+    def _pulse(self) -> None:
+        """Now and then, on the writer's thread: show progress to others and stay datable."""
+        for track in self._tracks:
+            track.flush()
+        with self._store.transaction():
+            self._seen()
+        self._store.back_up(only_if_due=True)
+
+    def _seen(self) -> None:
+        clock, budget = self._store.clock, self._budget
+        self._store.attempts.seen(
+            at=clock.now(), seconds=clock.monotonic() - self._began, saving=budget.spent if budget else 0.0
+        )
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                self._settle()
+                self._check_left_open()
+            except BaseException as late:
+                self._leave(late)
+                raise
+        self._leave(error)
+
+    def _check_left_open(self) -> None:
+        if self._writer is not None:
+            self._writer.wait()
+
+    def close(self) -> None:
+        """End the run's attempt in order; the same as leaving the `with` block."""
+        self.__exit__(None, None, None)
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Stop the writer, record how the attempt ended, give everything back."""
+        session = getattr(self, "_session", None)
+        try:
+            if getattr(self, "_writer", None) is not None:
+                assert self._writer is not None
+                self._writer.close()
+            if session is not None:
+                self._record_end(error)
+                self._tell_end(error)
+        finally:
+            if session is not None:
+                session.signals.restore()
+                session.console.close()
+            self._store.close()
+
+    def _record_end(self, error: BaseException | None) -> None:
+        outcome, code = _outcome(error, self.exit_code)
+        unfinished = [p.path for p in self._store.units.phases() if p.state != "completed"]
+        if outcome == "completed" and unfinished:
+            outcome = "stopped"
+        try:
+            with self._store.transaction():
+                self._seen()
+                self._store.attempts.end(
+                    at=self._store.clock.now(), seconds=self._store.clock.monotonic() - self._began,
+                    saving=self._budget.spent if self._budget else 0.0, outcome=outcome, exit_code=code,
+                )  # fmt: skip
+                self._store.journal.add("attempt ended", "", outcome=outcome, exit_code=code)
+            if outcome == "completed":
+                self._store.back_up()
+        except PerdureError as late:
+            if error is None:
+                raise
+            self._session.console.say(f"the end of this attempt could not be recorded: {late}")
+
+    def _tell_end(self, error: BaseException | None) -> None:
+        say = self._session.console.say
+        if isinstance(error, Stopped):
+            say(
+                f"stopped by {self._session.signals.name}; everything is saved; the same command goes on from here"
+            )
+        elif error is None:
+            budget = self._budget
+            seconds = self._store.clock.monotonic() - self._began
+            share = f", saving took {100 * budget.overhead():.2f}%" if budget and budget.spent else ""
+            say(f"done in {duration(seconds)}{share}; results are in {self.exports}")
+
+
+def _outcome(error: BaseException | None, exit_code: int) -> tuple[str, int]:
+    if error is None:
+        return "completed", exit_code
+    if isinstance(error, Stopped):
+        return "stopped", int(error.code or 0) if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    return "failed", error.exit_code if isinstance(error, PerdureError) else 1
+
+
+def _setting_differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    lines = [] if saved["seed"] == now["seed"] else [f"seed was {saved['seed']}, is {now['seed']}"]
+    for name in sorted(saved["config"].keys() | now["config"].keys()):
+        was, is_now = saved["config"].get(name, "absent"), now["config"].get(name, "absent")
+        if was != is_now:
+            lines.append(f"config: {name} was {was!r}, is {is_now!r}")
+    return lines
+
+
+def _plain(name: str, value: Any) -> object:
+    """A logged value as JSON keeps it."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, _SCALARS):
+        return value
+    raise UsageError(f"run.log({name}=...) got {type(value).__name__}; log numbers, text or None")
+
+
+def _install_error_messages() -> None:
+    """Show perdure's own errors as one clear message, and exit with their code."""
+    previous = sys.excepthook
+    if getattr(previous, "is_perdures", False):
+        return
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, PerdureError):
+            previous(kind, error, trace)
+            return
+        if isinstance(error, NondeterminismError):
+            previous(kind, error, trace)
+        print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code)
+
+    show.is_perdures = True  # type: ignore[attr-defined]
+    sys.excepthook = show

@@ -1,0 +1,207 @@
+"""From a capture in memory to a committed generation. Runs on the writer's thread.
+
+Order: temp file, write, sync, rename, sync of the folder, then one transaction with the snapshot's row, the history
+and the user's rows of that position. Only then does it count.
+
+The file's header repeats what that transaction records, so that a generation whose process died between the rename
+and the transaction is finished on the next start instead of being computed again. It holds no time, host or attempt:
+equal states give equal files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from perdure import files
+from perdure.errors import DamagedError, FormatError
+from perdure.snapshot import codec
+from perdure.snapshot.codec import Tensor
+from perdure.snapshot.parts import canonical
+from perdure.store import Store
+from perdure.store.generations import Cursor, Entry, Generation
+from perdure.store.tables import Rows
+
+FORMAT = 1  # of the snapshot file
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Parts whose arrays lie in one buffer: documents by part, the layout, and the bytes."""
+
+    documents: dict[str, str]
+    layout: tuple[Tensor, ...]
+    content: memoryview
+
+    def digests(self) -> dict[str, str]:
+        """A digest of each part: its document, and its tensors' names, types, shapes and bytes."""
+        hashers = {name: blake3.blake3(document.encode()) for name, document in self.documents.items()}
+        for tensor in self.layout:
+            hasher = hashers[tensor.name.partition("/")[0]]
+            hasher.update(canonical([tensor.name, tensor.dtype, tensor.shape]).encode())
+            hasher.update(self.content[tensor.start : tensor.start + tensor.size])
+        return {name: hasher.hexdigest() for name, hasher in hashers.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRows:
+    """Rows that a loop's body added to a user table."""
+
+    table: str
+    rows: Rows
+    position: int
+    first: int  # number of the first of them among all rows of the loop
+
+    def as_document(self) -> list[object]:
+        values = [
+            [{"hex": cell.hex()} if isinstance(cell, bytes) else cell for cell in r] for r in self.rows.values
+        ]
+        return [self.table, self.rows.columns, self.rows.types, values, self.position, self.first]
+
+    @classmethod
+    def of(cls, document: list[Any]) -> LoopRows:
+        table, columns, types, values, position, first = document
+        rows = [tuple(bytes.fromhex(c["hex"]) if isinstance(c, dict) else c for c in row) for row in values]
+        return cls(table, Rows(tuple(columns), tuple(types), rows), position, first)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A loop's state at one cursor, captured and ready to be written."""
+
+    loop: str
+    number: int
+    cursor: Cursor
+    final: bool
+    fingerprint: str
+    staged: Staged
+    best: Staged | None
+    best_digest: str
+    history: tuple[Entry, ...]  # since the generation before
+    logged: int  # entries in all
+    rows: tuple[LoopRows, ...]  # since the generation before
+    inserted: int  # rows in all
+    stall_seconds: float
+
+
+def folder_of(store_folder: Path, loop: str) -> Path:
+    return store_folder / "snapshots" / files.name_for(loop)
+
+
+def path_of(store_folder: Path, loop: str, number: int) -> Path:
+    return folder_of(store_folder, loop) / f"{number:08d}{SUFFIX}"
+
+
+def write(folder: Path, capture: Capture, hashing: ThreadPoolExecutor) -> Generation:
+    """Publish the file; returns the generation that `record` commits."""
+    parts = capture.staged.digests()
+    if capture.best is not None:
+        parts["best"] = capture.best_digest
+    path = path_of(folder, capture.loop, capture.number)
+    files.make_folder(path.parent)
+    hasher = hashlib.sha256()
+    pieces = list(_pieces(capture, parts))
+    hashed = hashing.submit(_hash, hasher, pieces)  # beside the write: both release the interpreter
+    size = files.publish(path, pieces, kind="snapshot", after_write=hashed.result)
+    return Generation(
+        capture.loop, capture.number, capture.cursor, capture.final, size, hasher.hexdigest(), parts,
+        capture.logged, capture.inserted, "kept",
+    )  # fmt: skip
+
+
+def _pieces(capture: Capture, parts: dict[str, str]) -> Iterator[files.Content]:
+    layout, start = list(capture.staged.layout), len(capture.staged.content)
+    if capture.best is not None:
+        layout += [
+            Tensor(f"best/{t.name}", t.dtype, t.shape, t.start + start, t.size) for t in capture.best.layout
+        ]
+    yield codec.header(layout, _document(capture, parts))
+    yield capture.staged.content
+    if capture.best is not None:
+        yield capture.best.content
+
+
+def _document(capture: Capture, parts: dict[str, str]) -> str:
+    cursor = capture.cursor
+    return canonical(
+        {
+            "format": FORMAT,
+            "loop": capture.loop,
+            "generation": capture.number,
+            "cursor": [cursor.position, cursor.stream, cursor.batch],
+            "final": capture.final,
+            "fingerprint": capture.fingerprint,
+            "parts": parts,
+            "documents": capture.staged.documents,
+            "best": capture.best.documents if capture.best is not None else None,
+            "logged": capture.logged,
+            "history": [entry.as_document() for entry in capture.history],
+            "rows": [rows.as_document() for rows in capture.rows],
+            "inserted": capture.inserted,
+        }
+    )
+
+
+def _hash(hasher: Any, pieces: list[files.Content]) -> None:
+    for piece in pieces:
+        hasher.update(piece)
+
+
+def record(store: Store, generation: Generation, capture: Capture, *, retired: list[int]) -> None:
+    """Commit: from here on the snapshot counts. `retired` generations stop counting in the same transaction."""
+    with store.transaction():
+        store.generations.commit(generation, stall_seconds=capture.stall_seconds)
+        store.generations.log(capture.loop, capture.history)
+        for rows in capture.rows:
+            store.tables.append(
+                rows.table, rows.rows, phase=capture.loop, position=rows.position, first=rows.first
+            )
+        for number in retired:
+            store.generations.mark(capture.loop, number, "removed")
+        if capture.final:
+            store.journal.add("loop completed", capture.loop, generation=generation.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a snapshot's file says about itself."""
+
+    loop: str
+    number: int
+    cursor: Cursor
+    final: bool
+    fingerprint: str
+    parts: dict[str, str]
+    documents: dict[str, str]
+    best: dict[str, str] | None
+    logged: int
+    history: tuple[Entry, ...]
+    rows: tuple[LoopRows, ...]
+    inserted: int
+
+
+def header_of(text: str, *, path: Path) -> Header:
+    """Parse a file's document. Raises FormatError for a newer format and DamagedError for rubbish."""
+    try:
+        document = json.loads(text)
+        if document["format"] > FORMAT:
+            raise FormatError(
+                f"{path} has snapshot format {document['format']}, and this perdure reads up to {FORMAT}; "
+                "install a newer perdure (nothing was touched)"
+            )
+        return Header(
+            document["loop"], document["generation"], Cursor(*document["cursor"]), document["final"],
+            document["fingerprint"], document["parts"], document["documents"], document["best"],
+            document["logged"], tuple(Entry(*entry) for entry in document["history"]),
+            tuple(LoopRows.of(rows) for rows in document["rows"]), document["inserted"],
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path} has an unreadable header ({type(error).__name__}: {error})") from error

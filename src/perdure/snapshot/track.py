@@ -1,0 +1,282 @@
+"""The track of one loop: its generations from the one it resumes from to the final one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import blake3
+import numpy as np
+
+from perdure import files
+from perdure.errors import DamagedError, NondeterminismError
+from perdure.snapshot import codec, commit
+from perdure.snapshot.commit import Capture, Header, LoopRows, Staged
+from perdure.snapshot.parts import Part, canonical
+from perdure.snapshot.policy import Budget, Progress, SavePolicy
+from perdure.snapshot.staging import Staging
+from perdure.snapshot.writer import Writer, processor_seconds
+from perdure.store import Store, backup
+from perdure.store.generations import Cursor, Entry, Generation
+from perdure.store.tables import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A loaded generation: arrays (memory-mapped) and documents by part."""
+
+    cursor: Cursor
+    final: bool
+    number: int
+    header: Header
+    arrays: dict[str, np.ndarray]
+
+    def part(self, name: str) -> tuple[dict[str, np.ndarray], str | None]:
+        prefix = name + "/"
+        arrays = {key[len(prefix) :]: array for key, array in self.arrays.items() if key.startswith(prefix)}
+        return arrays, self.header.documents.get(name)
+
+
+@dataclass(slots=True)
+class Best:
+    """The best state so far, in memory of its own. It rides in every snapshot."""
+
+    value: float
+    position: int  # the iteration that reached it
+    staged: Staged
+    digest: str
+
+
+@dataclass(slots=True)
+class Track:
+    """Saves and resumes one loop. All methods but `_write` run on the training thread."""
+
+    store: Store
+    writer: Writer
+    budget: Budget
+    policy: SavePolicy
+    loop: str
+    fingerprint: str
+    keep: int = 2
+    newest: Generation | None = None
+    best: Best | None = None
+    entries: list[Entry] = field(default_factory=list)  # logged in this attempt and not yet captured
+    logged: int = 0
+    rows: list[LoopRows] = field(default_factory=list)
+    inserted: int = 0
+    _staging: Staging = field(default_factory=Staging)
+    _best_staging: tuple[Staging, Staging] = field(default_factory=lambda: (Staging(), Staging()))
+    _unflushed: list[Entry] = field(default_factory=list)
+    _expected: dict[Cursor, Generation] = field(default_factory=dict)
+    _number: int = 0
+    _saved_at: float = 0.0
+    _batches: int = 0
+    _exported: str = ""
+
+    # -- resuming ------------------------------------------------------------------------------------------------
+
+    def resume(self) -> Snapshot | None:
+        """The newest generation that verifies, or None for a fresh start.
+
+        Raises DamagedError when there were generations and none of them is whole: starting over in silence would
+        hide the loss.
+        """
+        recorded = self.store.generations.of_loop(self.loop)
+        self._number = max((g.number for g in recorded), default=0)
+        self._saved_at = self.store.clock.monotonic()
+        kept = [g for g in recorded if g.state == "kept"]
+        if not kept:
+            if any(g.state == "damaged" for g in recorded):
+                raise DamagedError(
+                    f"every kept snapshot of {self.loop!r} in {self.store.folder} is damaged; restore a backup "
+                    f"(`perdure backups {self.store.folder}`) or compute it again with --redo {self.loop}"
+                )
+            return None
+        self.newest = kept[-1]
+        self._expected = {
+            g.cursor: g for g in recorded if g.state != "superseded" and g.cursor > self.newest.cursor
+        }
+        snapshot = self._load(self.newest)
+        self.logged, self.inserted = self.newest.logged, self.newest.inserted
+        self._restore_best(snapshot)
+        return snapshot
+
+    def _load(self, generation: Generation) -> Snapshot:
+        path = commit.path_of(self.store.folder, self.loop, generation.number)
+        arrays, document = codec.read(path)
+        header = commit.header_of(document, path=path)
+        return Snapshot(generation.cursor, generation.final, generation.number, header, arrays)
+
+    def _restore_best(self, snapshot: Snapshot) -> None:
+        if snapshot.header.best is None:
+            return
+        prefix = "best/"
+        arrays = {k[len(prefix) :]: a for k, a in snapshot.arrays.items() if k.startswith(prefix)}
+        documents = dict(snapshot.header.best)
+        value, position = documents.pop("best").split()
+        self._hold_best(float(value), int(position), arrays, documents)
+
+    # -- what the loop's body produces ---------------------------------------------------------------------------
+
+    def log(self, values: dict[str, object], *, position: int) -> None:
+        """Add a history entry. It is provisional until a snapshot holds it."""
+        entry = Entry(self.logged, position, values)
+        self.logged += 1
+        self.entries.append(entry)
+        self._unflushed.append(entry)
+
+    def insert(self, table: str, rows: Rows, *, position: int) -> None:
+        """Add rows to a user table; they commit with the next snapshot."""
+        self.rows.append(LoopRows(table, rows, position, self.inserted))
+        self.inserted += len(rows.values)
+
+    def forget_unsaved(self) -> None:
+        """Drop what was logged and inserted since the snapshot: code that runs again says it again."""
+        assert self.newest is not None
+        self.entries, self.rows, self._unflushed = [], [], []
+        self.logged, self.inserted = self.newest.logged, self.newest.inserted
+
+    def flush(self) -> None:
+        """Show what was logged since the last save to other processes. Runs on the writer's thread."""
+        pending, self._unflushed = self._unflushed, []
+        if pending:
+            with self.store.transaction():
+                self.store.generations.log(self.loop, pending)
+
+    def offer_best(self, value: float, *, position: int, parts: Sequence[Part], maximize: bool) -> bool:
+        """Hold these parts if `value` beats the best one so far. NaN never does."""
+        if value != value or (
+            self.best is not None and not (value > self.best.value if maximize else value < self.best.value)
+        ):
+            return False
+        began = time.perf_counter()
+        documents = {part.name: canonical(part.document) for part in parts}
+        self._hold_best(value, position, _named(parts), documents)
+        self.budget.spend(time.perf_counter() - began)
+        return True
+
+    def _hold_best(
+        self, value: float, position: int, arrays: dict[str, np.ndarray], documents: dict[str, str]
+    ) -> None:
+        """Copy into the buffer that neither the present best nor a write in flight uses."""
+        self.writer.wait()
+        spare, other = self._best_staging
+        self._best_staging = (other, spare)
+        layout = spare.copy(arrays)
+        staged = Staged({**documents, "best": f"{value!r} {position}"}, layout, spare.bytes_of(layout))
+        hasher = blake3.blake3(canonical(staged.documents).encode())
+        hasher.update(canonical([[t.name, t.dtype, t.shape] for t in layout]).encode())
+        hasher.update(staged.content)
+        self.best = Best(value, position, staged, hasher.hexdigest())
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def batch_done(self) -> None:
+        self._batches += 1
+
+    def is_due(self, *, iteration_ended: bool) -> bool:
+        """Whether to save now: the policy asks for it, the budget allows it, and nothing is in flight."""
+        self.writer.check()
+        seconds = self.store.clock.monotonic() - self._saved_at
+        if not self.policy.is_due(Progress(seconds, self._batches, iteration_ended)):
+            return False
+        return not self.writer.is_busy and self.budget.allows_save()
+
+    def save(
+        self,
+        cursor: Cursor,
+        capture_parts: Callable[[], Sequence[Part]],
+        *,
+        final: bool = False,
+        wait: bool = False,
+    ) -> None:
+        """Capture the parts and let the writer commit them. With `wait` the snapshot is on disk on return."""
+        if self.newest is not None and self.newest.cursor == cursor and self.newest.final == final:
+            return
+        self.writer.wait()
+        began = time.perf_counter()
+        parts = capture_parts()
+        layout = self._staging.copy(_named(parts))
+        documents = {part.name: canonical(part.document) for part in parts}
+        self._number += 1
+        stall = time.perf_counter() - began
+        best = self.best
+        capture = Capture(
+            self.loop, self._number, cursor, final, self.fingerprint,
+            Staged(documents, layout, self._staging.bytes_of(layout)), best.staged if best else None,
+            best.digest if best else "", tuple(self.entries), self.logged, tuple(self.rows),
+            self.inserted, stall,
+        )  # fmt: skip
+        self.entries, self.rows, self._unflushed, self._batches = [], [], [], 0
+        self._saved_at = self.store.clock.monotonic()
+        self.budget.spend(stall)
+        self.writer.submit(lambda: self._write(capture))
+        if wait or final:
+            self.writer.wait()
+
+    def _write(self, capture: Capture) -> None:
+        """On the writer's thread: make the capture durable, then let go of what it replaces."""
+        began = processor_seconds()
+        generation = commit.write(self.store.folder, capture, self.writer.hashing)
+        self._compare(generation)
+        retired = self._retired(generation)
+        commit.record(self.store, generation, capture, retired=retired)
+        self.newest = generation
+        for number in retired:
+            files.remove(commit.path_of(self.store.folder, self.loop, number))
+        self._export_best(capture)
+        cost = processor_seconds() - began
+        self.budget.spend(cost)
+        self.budget.learn(cost + capture.stall_seconds)
+
+    def _compare(self, generation: Generation) -> None:
+        """Work that is done again must give the bits of the first time."""
+        first = self._expected.pop(generation.cursor, None)
+        if first is None or first.parts == generation.parts:
+            return
+        different = sorted(
+            n for n in first.parts | generation.parts if first.parts.get(n) != generation.parts.get(n)
+        )
+        raise NondeterminismError(
+            f"{self.loop!r} was computed again from generation {self.newest.number if self.newest else 0} and gave "
+            f"other bits at {generation.cursor.position} iterations: part {', '.join(different)} differs from "
+            f"generation {first.number}. Something in the script depends on time, on the order of a set, or on a "
+            "stream that is not captured; `perdure why` lists what changed on this machine"
+        )
+
+    def _retired(self, generation: Generation) -> list[int]:
+        """Generations that retention lets go of once `generation` is committed."""
+        known = backup.known_generations(self.store.folder).get(self.loop)
+        kept = [g for g in self.store.generations.of_loop(self.loop) if g.state == "kept"]
+        stay = {g.number for g in kept[len(kept) - (self.keep - 1) :]} | {known}
+        return [g.number for g in kept if g.number not in stay and not g.final]
+
+    def _export_best(self, capture: Capture) -> None:
+        if capture.best is None or capture.best_digest == self._exported:
+            return
+        document = canonical({"loop": self.loop, "documents": capture.best.documents})
+        path = self.store.folder / "exports" / f"{files.name_for(self.loop)}.best.safetensors"
+        files.publish(
+            path, [codec.header(capture.best.layout, document), capture.best.content], kind="export"
+        )
+        self._exported = capture.best_digest
+
+    def best_part(self, name: str) -> tuple[Mapping[str, np.ndarray], str | None]:
+        """Arrays and document of one part of the best state. Raises KeyError when there is no best yet."""
+        if self.best is None:
+            raise KeyError(name)
+        staged, prefix = self.best.staged, name + "/"
+        content = np.frombuffer(staged.content, np.uint8)
+        arrays = {
+            t.name[len(prefix) :]: content[t.start : t.start + t.size]
+            .view(codec.dtype_of(t.dtype))
+            .reshape(t.shape)
+            for t in staged.layout
+            if t.name.startswith(prefix)
+        }
+        return arrays, staged.documents.get(name)
+
+
+def _named(parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    return {f"{part.name}/{name}": array for part in parts for name, array in part.tensors.items()}

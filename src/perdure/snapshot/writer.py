@@ -1,0 +1,80 @@
+"""The writer: one thread that makes captures durable while training goes on, at most one in flight.
+
+When it has nothing to write it keeps the attempt's pulse: provisional history, the time it was last seen alive,
+and the rolling backup.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+PULSE_SECONDS = 2.0
+
+
+class Writer:
+    """Runs one piece of durable work at a time on a thread of its own."""
+
+    def __init__(self, *, pulse: Callable[[], None]) -> None:
+        self.hashing = ThreadPoolExecutor(1, thread_name_prefix="perdure-digest")
+        self._pulse = pulse
+        self._changed = threading.Condition()
+        self._work: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="perdure-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._work is not None
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Hand over work; waits while earlier work is in flight. Raises what that ended with."""
+        self.wait()
+        with self._changed:
+            self._work = work
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until nothing is in flight. Raises the error that the work ended with, once."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._work is None)
+        self.check()
+
+    def check(self) -> None:
+        """Raise the error of finished work, if there was one."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Finish what is in flight and end the thread. Errors stay for `check`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self.hashing.shutdown()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._work is not None or self._closing, timeout=PULSE_SECONDS)
+                work = self._work
+                if work is None and self._closing:
+                    return
+            try:
+                (work or self._pulse)()
+            except BaseException as error:  # handed to the training thread, which stops the run
+                self._error = error
+            finally:
+                with self._changed:
+                    self._work = None
+                    self._changed.notify_all()
+
+
+def processor_seconds() -> float:
+    """Processor time of the calling thread: what background work takes from training on a busy machine."""
+    return time.thread_time()

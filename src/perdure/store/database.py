@@ -1,0 +1,186 @@
+"""The SQLite connection: WAL, synchronous=FULL, one writer, re-entrant transactions.
+
+SQLite before 3.51.3 can lose a commit when several connections checkpoint a write-ahead log at once; so one
+connection writes and checkpoints, and every reader opens read-only.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from perdure.errors import DamagedError, PerdureError, StorageError
+from perdure.seams import seam
+
+Row = sqlite3.Row
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+_REQUIRED = dict(_DURABLE, fullfsync=1, checkpoint_fullfsync=1) if sys.platform == "darwin" else _DURABLE
+
+
+class Database:
+    """The only connection that writes `run.db`. Threads of the process share it under one lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mutex = threading.RLock()
+        self._depth = 0
+        with _translated(path):
+            self._connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        _create_private(self.path)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.row_factory = sqlite3.Row
+        for name, wanted in _REQUIRED.items():
+            connection.execute(f"PRAGMA {name}={wanted}")
+            found = connection.execute(f"PRAGMA {name}").fetchone()[0]
+            if found != wanted:
+                raise StorageError(
+                    f"{self.path}: SQLite keeps {name}={found} where {wanted} is needed for durability; "
+                    "put the run on a local disk (network drives cannot keep it)"
+                )
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, on disk when the block ends. Inner blocks join the outer one."""
+        with self._mutex, _translated(self.path):
+            if self._depth:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield
+                seam("commit.before")
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth = 0
+        seam("commit.after")
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Change something, inside a transaction."""
+        assert self._depth, "writes belong into `with database.transaction()`"
+        self._connection.execute(sql, values)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        assert self._depth, "writes belong into `with database.transaction()`"
+        self._connection.executemany(sql, rows)
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        with self._mutex, _translated(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, values: Sequence[object] = ()) -> Row | None:
+        return next(iter(self.rows(sql, values)), None)
+
+    def copy_to(self, path: Path) -> None:
+        """SQLite's online backup into a new file, complete and synced."""
+        with self._mutex, _translated(path):
+            _create_private(path)
+            target = sqlite3.connect(path, isolation_level=None)
+            try:
+                self._connection.backup(target)
+                target.execute("PRAGMA journal_mode=delete")  # one self-contained file
+            finally:
+                target.close()
+
+    def close(self) -> None:
+        with self._mutex:
+            self._connection.close()
+
+
+class Reader:
+    """A read-only connection; any number of them may be open while a run writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _translated(path):
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA query_only=1")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One consistent view for several queries."""
+        with _translated(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        with _translated(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, values: Sequence[object] = ()) -> Row | None:
+        return next(iter(self.rows(sql, values)), None)
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[object, ...]]]:
+        """A person's own SQL: column names and rows. SQL mistakes are raised as sqlite3.Error."""
+        cursor = self._connection.execute(sql)
+        names = [column[0] for column in cursor.description or ()]
+        return names, [tuple(row) for row in cursor.fetchall()]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def is_sound(path: Path) -> bool:
+    """Whether SQLite finds the database whole: readable, and consistent in its pages and indexes."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return [tuple(row) for row in connection.execute("PRAGMA integrity_check(1)")] == [("ok",)]
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return False
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _create_private(path: Path) -> None:
+    if path.exists():
+        return
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(path, flags, 0o600))  # SQLite gives its side files the same mode
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as perdure's own."""
+    try:
+        yield
+    except PerdureError:
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if code is None or isinstance(error, sqlite3.ProgrammingError):
+            raise
+        if code & 0xFF in _DAMAGE:
+            raise DamagedError(
+                f"{path} is damaged ({name}: {error}); run `perdure verify --repair {path.parent}`"
+            ) from error
+        if code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}:
+            raise
+        raise StorageError(
+            f"cannot use {path} ({name}: {error}); check free space, permissions and the disk, "
+            "then run the same command again; everything saved before is intact"
+        ) from error

@@ -1,0 +1,103 @@
+"""Tables of `run.db`, and the migrations that lead to them. The format is described in docs/format.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from perdure.errors import FormatError
+from perdure.store.database import Database, Row
+
+FORMAT = 1  # of run.db and of the folder around it
+
+_CORE = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, started_at REAL NOT NULL, seen_at REAL NOT NULL, ended_at REAL,
+    seconds REAL NOT NULL DEFAULT 0, pid INTEGER NOT NULL, process_started REAL NOT NULL, boot TEXT NOT NULL,
+    host TEXT NOT NULL, command TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT 'running', exit_code INTEGER,
+    lost_seconds REAL NOT NULL DEFAULT 0, saving_seconds REAL NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE phases (
+    path TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, total INTEGER,
+    fingerprint TEXT NOT NULL, data INTEGER NOT NULL DEFAULT 0, started_at REAL NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+CREATE TABLE units (
+    phase TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0, document TEXT, digest TEXT, reason TEXT, seconds REAL NOT NULL DEFAULT 0,
+    at REAL NOT NULL, attempt INTEGER NOT NULL, PRIMARY KEY (phase, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (
+    loop TEXT NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL, stream INTEGER NOT NULL,
+    batch INTEGER NOT NULL, final INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    parts TEXT NOT NULL, logged INTEGER NOT NULL, inserted INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'kept', stall_seconds REAL NOT NULL,
+    at REAL NOT NULL, attempt INTEGER NOT NULL, PRIMARY KEY (loop, generation)) STRICT, WITHOUT ROWID;
+CREATE TABLE history (
+    loop TEXT NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL, entry TEXT NOT NULL, at REAL NOT NULL,
+    attempt INTEGER NOT NULL, PRIMARY KEY (loop, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, suffix TEXT NOT NULL, size INTEGER NOT NULL, at REAL NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE TABLE user_tables (name TEXT PRIMARY KEY, columns TEXT NOT NULL, data INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE user_rows (
+    name TEXT NOT NULL, phase TEXT NOT NULL, key TEXT NOT NULL, position INTEGER NOT NULL, rows INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (name, phase, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, attempt INTEGER NOT NULL, event TEXT NOT NULL,
+    subject TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+CREATE TRIGGER journal_is_append_only_1 BEFORE UPDATE ON journal
+    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER journal_is_append_only_2 BEFORE DELETE ON journal
+    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+"""
+
+
+def _create_core(database: Database) -> None:
+    for statement in _statements(_CORE):
+        database.execute(statement)
+
+
+def _statements(script: str) -> list[str]:
+    """Single statements; a trigger's body holds a semicolon of its own."""
+    parts, pending = [], ""
+    for piece in script.split(";"):
+        pending += piece + ";"
+        if "BEGIN SELECT" in pending and "END" not in pending:
+            continue
+        if pending.strip(" \n;"):
+            parts.append(pending)
+        pending = ""
+    return parts
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create_core,)
+assert len(MIGRATIONS) == FORMAT
+CORE_TABLES = frozenset(line.split()[2] for line in _CORE.splitlines() if line.startswith("CREATE TABLE")) | {
+    "sqlite_sequence"
+}
+
+
+class _Readable(Protocol):
+    def row(self, sql: str) -> Row | None: ...
+
+
+def format_of(database: _Readable) -> int:
+    """The format number in a database's header; 0 in an empty one."""
+    row = database.row("PRAGMA user_version")
+    return int(row[0]) if row else 0
+
+
+def refuse_newer(database: _Readable, *, place: str) -> None:
+    """Raise FormatError for a run that a newer perdure has written; nothing is touched."""
+    found = format_of(database)
+    if found > FORMAT:
+        raise FormatError(
+            f"{place} has run format {found}, and this perdure reads up to {FORMAT}; "
+            "install the perdure that wrote it, or a newer one (nothing was touched)"
+        )
+
+
+def migrate(database: Database) -> None:
+    """Bring an older or empty database to this format, each step recorded in the transaction that takes it."""
+    for number in range(format_of(database) + 1, FORMAT + 1):
+        with database.transaction():
+            MIGRATIONS[number - 1](database)
+            database.execute(f"PRAGMA user_version={number}")

@@ -1,0 +1,237 @@
+"""The user's own tables, in the same database and the same transactions as the progress that they belong to.
+
+Each row carries the phase, the position of its unit (or of its loop) and its number, so that the order of a table
+does not depend on the order in which workers finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.errors import StateError, UsageError
+from perdure.store.database import Database, quoted
+from perdure.store.schema import CORE_TABLES
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_OWN = ("_phase", "_position", "_row")  # columns that perdure adds
+_SQL_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as SQL values; `types` holds an SQL type per column ('' where every value is NULL)."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    values: list[tuple[object, ...]]
+
+    def digest(self) -> str:
+        hasher = hashlib.sha256(json.dumps(self.columns).encode())
+        for row in self.values:
+            hasher.update(json.dumps(row, default=_hexadecimal).encode())
+        return hasher.hexdigest()
+
+
+def _hexadecimal(value: object) -> dict[str, str]:
+    assert isinstance(value, bytes)
+    return {"bytes": value.hex()}
+
+
+def rows_of(value: object) -> Rows:
+    """Rows from a list of mappings, or a polars, pandas or pyarrow table. Raises StateError for anything else."""
+    columns, records = _columns_and_records(value)
+    for column in columns:
+        if not isinstance(column, str) or column in _OWN or not column:
+            raise StateError(
+                f"column {column!r} of a table is not usable; name columns by text, not one of {_OWN}"
+            )
+    cleaned = [[_sql_value(cell) for cell in record] for record in records]
+    types = tuple(_column_type(name, [row[i] for row in cleaned]) for i, name in enumerate(columns))
+    values = [tuple(_cast(cell, kind) for cell, kind in zip(row, types, strict=True)) for row in cleaned]
+    return Rows(tuple(columns), types, values)
+
+
+def _columns_and_records(value: Any) -> tuple[list[str], Iterable[Sequence[object]]]:
+    library = type(value).__module__.partition(".")[0]
+    if library == "polars":
+        return list(value.columns), value.iter_rows()
+    if library == "pandas":
+        return [str(name) for name in value.columns], value.itertuples(index=False, name=None)
+    if library == "pyarrow":
+        lists = [column.to_pylist() for column in value.columns]
+        return list(value.column_names), list(zip(*lists, strict=True))
+    if isinstance(value, list | tuple) and all(isinstance(row, Mapping) for row in value):
+        columns = list(dict.fromkeys(name for row in value for name in row))
+        return columns, [[row.get(name) for name in columns] for row in value]
+    raise StateError(
+        f"rows for a table came as {type(value).__name__}; give a list of dicts, or a polars, pandas or pyarrow table"
+    )
+
+
+def _sql_value(cell: Any) -> object:
+    if hasattr(cell, "item") and type(cell).__module__ == "numpy":
+        cell = cell.item()
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None  # SQL has no NaN; SQLite itself would store NULL
+    if isinstance(cell, bool):
+        return int(cell)
+    if isinstance(cell, int | float | str | bytes):
+        return cell
+    if hasattr(cell, "isoformat"):
+        return cell.isoformat()
+    raise StateError(f"a table cell holds {type(cell).__name__}; use numbers, text, bytes, dates or None")
+
+
+def _column_type(name: str, cells: list[object]) -> str:
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds == {int, float}:
+        return "REAL"
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise StateError(f"column {name!r} mixes {names}; give it one type")
+    return _SQL_TYPES[kinds.pop()] if kinds else ""
+
+
+def _cast(cell: object, kind: str) -> object:
+    return float(cell) if kind == "REAL" and isinstance(cell, int) else cell
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Creates and fills the user's tables."""
+
+    database: Database
+
+    def names(self) -> list[str]:
+        return [row[0] for row in self.database.rows("SELECT name FROM user_tables ORDER BY name")]
+
+    def replace(
+        self, name: str, rows: Rows, *, phase: str, key: str, position: int, fingerprint: str, data: bool
+    ) -> str:
+        """Make `rows` the rows of this unit, in the caller's transaction; returns their digest."""
+        rows = self._fit(name, rows, data=data)
+        self.database.execute(
+            f"DELETE FROM {quoted(name)} WHERE _phase = ? AND _position = ?",  # noqa: S608 - quoted
+            (phase, position),
+        )
+        self.append(name, rows, phase=phase, position=position)
+        digest = rows.digest()
+        self.database.execute(
+            "INSERT OR REPLACE INTO user_rows (name, phase, key, position, rows, fingerprint, digest) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (name, phase, key, position, len(rows.values), fingerprint, digest),
+        )
+        return digest
+
+    def append(self, name: str, rows: Rows, *, phase: str, position: int, first: int = 0) -> None:
+        rows = self._fit(name, rows, data=False)
+        names = ", ".join(quoted(column) for column in (*rows.columns, *_OWN))
+        marks = ", ".join("?" * (len(rows.columns) + len(_OWN)))
+        self.database.execute_many(
+            f"INSERT INTO {quoted(name)} ({names}) VALUES ({marks})",  # noqa: S608 - quoted
+            [(*row, phase, position, first + number) for number, row in enumerate(rows.values)],
+        )
+
+    def rewind(self, phase: str, *, inserted: int) -> None:
+        """Delete what a loop added after its first `inserted` rows."""
+        for name in self.names():
+            self.database.execute(
+                f"DELETE FROM {quoted(name)} WHERE _phase = ? AND _row >= ?",  # noqa: S608 - quoted
+                (phase, inserted),
+            )
+
+    def forget(self, phase: str, *, keep_data: bool) -> None:
+        """Drop the rows of a phase and of all inside it, except those of data tables when they are to be kept."""
+        below = (phase, phase + "/", phase + "0")
+        for row in self.database.rows("SELECT name, data FROM user_tables"):
+            if keep_data and row["data"]:
+                continue
+            self.database.execute(
+                f"DELETE FROM {quoted(row['name'])} "  # noqa: S608 - quoted
+                "WHERE _phase = ? OR (_phase >= ? AND _phase < ?)",
+                below,
+            )
+            self.database.execute(
+                "DELETE FROM user_rows WHERE name = ? AND (phase = ? OR (phase >= ? AND phase < ?))",
+                (row["name"], *below),
+            )
+
+    def found(self, name: str, *, phase: str, fingerprint: str) -> dict[str, tuple[int, str, int]]:
+        """Units whose rows are in the table with the digest they were saved with: key -> (position, digest, rows)."""
+        if name not in self.names():
+            return {}
+        known = self.database.rows(
+            "SELECT key, position, digest, rows FROM user_rows WHERE name = ? AND phase = ? AND fingerprint = ?",
+            (name, phase, fingerprint),
+        )
+        return {
+            row["key"]: (row["position"], row["digest"], row["rows"])
+            for row in known
+            if self.digest(name, phase=phase, position=row["position"]) == row["digest"]
+        }
+
+    def digest(self, name: str, *, phase: str, position: int | None = None) -> str:
+        """Digest of a unit's rows as they stand in the table, or of all rows of a phase."""
+        columns = self._columns(name)
+        where, values = ("_phase = ?", [phase])
+        rows = self.database.rows(
+            f"SELECT {', '.join(quoted(column) for column in columns)} FROM {quoted(name)} "  # noqa: S608 - quoted
+            f"WHERE {where} {'AND _position = ? ' if position is not None else ''}ORDER BY _position, _row",
+            [*values, position] if position is not None else values,
+        )
+        return Rows(tuple(columns), (), [tuple(row) for row in rows]).digest()
+
+    def _columns(self, name: str) -> dict[str, str]:
+        row = self.database.row("SELECT columns FROM user_tables WHERE name = ?", (name,))
+        return dict(json.loads(row["columns"])) if row else {}
+
+    def _fit(self, name: str, rows: Rows, *, data: bool) -> Rows:
+        """Create the table if it is new; check that the rows fit it if it is not."""
+        if not _NAME.fullmatch(name) or name in CORE_TABLES or name.startswith("sqlite_"):
+            raise UsageError(
+                f"{name!r} cannot name a table; use letters, digits and _, not {sorted(CORE_TABLES)}"
+            )
+        columns = self._columns(name)
+        if not columns:
+            self._create(name, rows, data=data)
+            return rows
+        if rows.values and set(rows.columns) != set(columns):
+            raise UsageError(
+                f"table {name!r} has columns {sorted(columns)} and these rows have {sorted(rows.columns)}; "
+                "give every unit the same columns"
+            )
+        return self._arranged(name, rows, columns)
+
+    def _create(self, name: str, rows: Rows, *, data: bool) -> None:
+        if not rows.columns:
+            return  # the first unit had no rows: the table waits for one that has
+        declared = [f"{quoted(c)} {t}" for c, t in zip(rows.columns, rows.types, strict=True)]
+        own = ["_phase TEXT NOT NULL", "_position INTEGER NOT NULL", "_row INTEGER NOT NULL"]
+        self.database.execute(f"CREATE TABLE {quoted(name)} ({', '.join(declared + own)})")
+        self.database.execute(
+            f"CREATE UNIQUE INDEX {quoted('_order_' + name)} ON {quoted(name)} (_phase, _position, _row)"
+        )
+        self.database.execute(
+            "INSERT INTO user_tables (name, columns, data) VALUES (?, ?, ?)",
+            (name, json.dumps(list(zip(rows.columns, rows.types, strict=True))), data),
+        )
+
+    @staticmethod
+    def _arranged(name: str, rows: Rows, columns: dict[str, str]) -> Rows:
+        """The rows in the table's column order and types."""
+        order = [rows.columns.index(column) for column in columns] if rows.values else []
+        for column, index in zip(columns, order, strict=False):
+            given, wanted = rows.types[index], columns[column]
+            if given and wanted and given != wanted and (given, wanted) != ("INTEGER", "REAL"):
+                raise UsageError(
+                    f"column {column!r} of table {name!r} is {wanted}, and these rows have {given}"
+                )
+        types = tuple(columns.values())
+        values = [tuple(_cast(row[i], t) for i, t in zip(order, types, strict=True)) for row in rows.values]
+        return Rows(tuple(columns), types, values)
