@@ -69,6 +69,11 @@ class Loop:
     _started: bool = False
     running: weakref.ref[Iterations] | None = None
 
+    @property
+    def path(self) -> str:
+        """The loop's phase."""
+        return self.track.loop
+
     # -- what a script uses --------------------------------------------------------------------------------------
 
     def stop(self) -> None:

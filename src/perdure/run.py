@@ -9,21 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from perdure import files
-from perdure.clock import Clock, SystemClock
-from perdure.console import Console, duration, printable
-from perdure.errors import (
-    ChangedError,
-    MainGuardError,
-    NondeterminismError,
-    PerdureError,
-    Stopped,
-    UsageError,
-)
-from perdure.phase import Session, caller, keyed, place_of, valid_name
+from perdure import changes
+from perdure.attempt import Attempt
+from perdure.console import printable
+from perdure.errors import MainGuardError, NondeterminismError, PerdureError, UsageError
+from perdure.phase import caller, keyed, place_of, valid_name
 from perdure.settings import Settings, folder_for, overridden
-from perdure.signals import Signals
-from perdure.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +22,7 @@ if TYPE_CHECKING:
     from perdure.each import Each, Step
     from perdure.loop import Loop
     from perdure.mapping import MapResults
-    from perdure.snapshot.policy import Budget, Every
-    from perdure.snapshot.track import Track
-    from perdure.snapshot.writer import Writer
+    from perdure.snapshot.policy import Every
 
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -71,43 +60,26 @@ def open(
         raise UsageError(f"budget={budget} is not a share; use a number such as 0.01 for 1%, or None")
     settings = Settings.from_environment()
     return Run(
-        folder_for(folder, settings), overridden(config or {}, settings.changes), seed, settings,
-        None if settings.save_always else budget, phases, keep, SystemClock(),
-    )  # fmt: skip
+        Attempt.begin(
+            folder_for(folder, settings),
+            config=overridden(config or {}, settings.changes),
+            seed=seed,
+            settings=settings,
+            budget=None if settings.save_always else budget,
+            phases=phases,
+            keep=keep,
+        )
+    )
 
 
 class Run:
     """One run, held open by this process. Use it as a context manager; made by `perdure.open`."""
 
-    def __init__(
-        self,
-        folder: Path,
-        config: dict[str, object],
-        seed: int | None,
-        settings: Settings,
-        budget: float | None,
-        phases: Sequence[str],
-        keep: int,
-        clock: Clock,
-    ) -> None:
-        self._store = Store.open(
-            folder, clock=clock, command=[settings.command] if settings.command else None
-        )
-        try:
-            console = Console(folder / "run.log", phases=phases)
-            signals = Signals(grace=settings.grace, tell=console.say)
-            self._session = Session(self._store, console, signals, settings, config, seed)
-            self._scopes: list[Loop | Each | Step] = []
-            self._tracks: list[Track] = []
-            self._keep, self._share = keep, budget
-            self._budget: Budget | None = None
-            self._writer: Writer | None = None
-            self._began = clock.monotonic()
-            self._retried = False
-            self._begin(list(phases))
-        except BaseException as error:
-            self._leave(error)
-            raise
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._session = attempt.session
+        self._store = attempt.session.store
+        self._scopes: list[Loop | Each | Step] = []
 
     # -- what a script reads -------------------------------------------------------------------------------------
 
@@ -201,9 +173,8 @@ class Run:
             seconds_of(timeout, name="timeout") if timeout is not None else None, into, data, current.digest,
         )  # fmt: skip
         results = mapped.run()
-        if mapped.recovered and not self._retried:
-            self._retried = True
-            self._forget_after(path, why="units that had failed are done now")
+        if mapped.recovered:
+            changes.forget_after(self._session, path, why="units that had failed are done now")
         return results
 
     def _fingerprinted(self, path: str, items: dict[str, Any]) -> dict[str, Any]:
@@ -253,7 +224,9 @@ class Run:
         current = self._session.fingerprint_caller(frame, version=version)
         self._session.begin(path, kind="range", total=count, current=current, place=place_of(frame))
         self._session.console.phase(path, f"{count} iterations")
-        loop = Loop(self._session, self._track(path, every, current.digest), name, count, sources, goal)
+        loop = Loop(
+            self._session, self._attempt.track(path, every, current.digest), name, count, sources, goal
+        )
         self._scopes.append(loop)
         return loop
 
@@ -310,104 +283,26 @@ class Run:
 
     def history(self, loop: str) -> list[dict[str, object]]:
         """All that was logged in a loop: one dict an entry, with `position`."""
-        return [{"position": e.position, **e.values} for e in self._session.entries_of(self._tracks, loop)]
+        return [
+            {"position": e.position, **e.values} for e in self._session.entries_of(self._attempt.tracks, loop)
+        ]
 
-    # -- the course of a run -------------------------------------------------------------------------------------
-
-    def _begin(self, phases: list[str]) -> None:
-        from perdure.snapshot import recovery, streams
-        from perdure.snapshot.policy import Budget
-
-        if files.is_world_writable(self.folder):
-            self._session.console.say(f"warning: every user of this machine may write into {self.folder}")
-        fresh = not self._store.units.phases()
-        for note in filter(None, [self._store.recovered, *(n.note for n in recovery.recover(self._store))]):
-            self._session.console.say(f"warning: {note}")
-        self._compare_settings()
-        with self._store.transaction():
-            self._store.set_meta("phases", phases)
-            self._store.set_meta("target", self._session.settings.command or " ".join(sys.argv[:1]))
-        for phase in self._session.settings.redo:
-            self._redo(phase)
-        if self.seed is not None:
-            streams.seed(self.seed)
-        self._seeded = streams.loaded()
-        self._budget = Budget(self._store.clock, self._share)
-        self._tell_start(fresh)
-
-    def _tell_start(self, fresh: bool) -> None:
-        attempt = self._store.attempts.current
-        if fresh:
-            self._session.console.say(f"fresh start in {self.folder}")
-            return
-        died = f"; attempt {self._store.died} ended without a word" if self._store.died else ""
-        self._session.console.say(f"resuming {self.folder} (attempt {attempt}{died})")
-
-    def _compare_settings(self) -> None:
-        from perdure.fingerprint import flattened
-
-        now = {"seed": self.seed, "config": flattened(self.config)}
-        saved: Any = self._store.meta("settings")
-        different = _setting_differences(saved, now) if saved else []
-        accept = self._session.settings.accept_changes
-        if different and not accept and not self._session.settings.redo:
-            with self._store.transaction():
-                self._store.journal.add("changes refused", "", differences=different)
-            listed = "".join(f"\n  - {line}" for line in different)
-            raise ChangedError(
-                f"run {self.folder} was started with other settings:{listed}\nRestore them; or go on with them and "
-                "keep the results (--accept-changes); or start over with `perdure reset`",
-                different,
-            )
-        if different or not saved:
-            with self._store.transaction():
-                self._store.set_meta("settings", now)
-                if different:
-                    self._store.journal.add("changes accepted", "", differences=different)
-
-    def _redo(self, name: str) -> None:
-        if self._store.units.phase(name) is None:
-            known = ", ".join(p.path for p in self._store.units.phases()) or "none"
-            raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
-        self._session.console.say(f"{name} and all after it are computed again")
-        self._forget_from(name, why="--redo")
-
-    def _forget_after(self, path: str, *, why: str) -> None:
-        after = self._store.units.after(path)
-        if after:
-            self._session.console.say(f"{', '.join(after)}: computed again, because {why}")
-            self._forget(after, why=why)
-
-    def _forget_from(self, path: str, *, why: str) -> None:
-        self._forget([path, *self._store.units.after(path)], why=why)
-
-    def _forget(self, paths: Sequence[str], *, why: str) -> None:
-        from perdure.snapshot import recovery
-
-        for path in paths:
-            recovery.discard(self._store, path)
-            with self._store.transaction():
-                self._store.units.forget(path)
-                self._store.tables.forget(path, keep_data=False)
-                self._store.journal.add("phase forgotten", path, why=why)
+    # -- where in the script we are ------------------------------------------------------------------------------
 
     def _enter(self, name: str) -> str:
         """The path of a new phase at this point of the script."""
         from perdure.each import Each
-        from perdure.snapshot import streams
 
         self._settle()
-        if self.seed is not None:  # frameworks imported since the last verb
-            streams.seed(self.seed, only=streams.loaded() - self._seeded)
-            self._seeded = streams.loaded()
+        self._attempt.seed_new_streams()
         if not self._scopes:
             return valid_name(name)
         scope = self._scopes[-1]
         if isinstance(scope, Each):
             return f"{scope.unit_path()}/{valid_name(name)}"
         raise UsageError(
-            f"{name!r} is used inside the body of {scope.path if hasattr(scope, 'path') else scope.name!r}; loops and "
-            "steps may be nested in run.each only (inside a loop use run.batches, run.log and state=)"
+            f"{name!r} is used inside the body of {scope.path!r}; loops and steps may be nested in run.each only "
+            "(inside a loop use run.batches, run.log and state=)"
         )
 
     def _settle(self) -> None:
@@ -426,42 +321,9 @@ class Run:
                 else:
                     scope.abandon()
                     self._session.console.say(
-                        f"{scope.track.loop if hasattr(scope, 'track') else scope.path}: left by an exception; "
-                        "what was running does not count"
+                        f"{scope.path}: left by an exception; what was running does not count"
                     )
             self._scopes.pop()
-
-    def _track(self, path: str, every: Every, fingerprint: str) -> Track:
-        from perdure.snapshot.policy import policy_of
-        from perdure.snapshot.track import Track
-
-        assert self._budget is not None
-        track = Track(
-            self._store, self._running_writer(), self._budget, policy_of(every), path, fingerprint, self._keep
-        )
-        self._tracks.append(track)
-        return track
-
-    def _running_writer(self) -> Writer:
-        from perdure.snapshot.writer import Writer
-
-        if self._writer is None:
-            self._writer = Writer(pulse=self._pulse)
-        return self._writer
-
-    def _pulse(self) -> None:
-        """Now and then, on the writer's thread: show progress to others and stay datable."""
-        for track in self._tracks:
-            track.flush()
-        with self._store.transaction():
-            self._seen()
-        self._store.back_up(only_if_due=True)
-
-    def _seen(self) -> None:
-        clock, budget = self._store.clock, self._budget
-        self._store.attempts.seen(
-            at=clock.now(), seconds=clock.monotonic() - self._began, saving=budget.spent if budget else 0.0
-        )
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -474,86 +336,15 @@ class Run:
         if error is None:
             try:
                 self._settle()
-                self._check_left_open()
+                self._attempt.drain()
             except BaseException as late:
-                self._leave(late)
+                self._attempt.leave(late)
                 raise
-        self._leave(error)
-
-    def _check_left_open(self) -> None:
-        if self._writer is not None:
-            self._writer.wait()
+        self._attempt.leave(error)
 
     def close(self) -> None:
         """End the run's attempt in order; the same as leaving the `with` block."""
         self.__exit__(None, None, None)
-
-    def _leave(self, error: BaseException | None) -> None:
-        """Stop the writer, record how the attempt ended, give everything back."""
-        session = getattr(self, "_session", None)
-        try:
-            if getattr(self, "_writer", None) is not None:
-                assert self._writer is not None
-                self._writer.close()
-            if session is not None:
-                self._record_end(error)
-                self._tell_end(error)
-        finally:
-            if session is not None:
-                session.signals.restore()
-                session.console.close()
-            self._store.close()
-
-    def _record_end(self, error: BaseException | None) -> None:
-        outcome, code = _outcome(error, self.exit_code)
-        unfinished = [p.path for p in self._store.units.phases() if p.state != "completed"]
-        if outcome == "completed" and unfinished:
-            outcome = "stopped"
-        try:
-            with self._store.transaction():
-                self._seen()
-                self._store.attempts.end(
-                    at=self._store.clock.now(), seconds=self._store.clock.monotonic() - self._began,
-                    saving=self._budget.spent if self._budget else 0.0, outcome=outcome, exit_code=code,
-                )  # fmt: skip
-                self._store.journal.add("attempt ended", "", outcome=outcome, exit_code=code)
-            if outcome == "completed":
-                self._store.back_up()
-        except PerdureError as late:
-            if error is None:
-                raise
-            self._session.console.say(f"the end of this attempt could not be recorded: {late}")
-
-    def _tell_end(self, error: BaseException | None) -> None:
-        say = self._session.console.say
-        if isinstance(error, Stopped):
-            say(
-                f"stopped by {self._session.signals.name}; everything is saved; the same command goes on from here"
-            )
-        elif error is None:
-            budget = self._budget
-            seconds = self._store.clock.monotonic() - self._began
-            share = f", saving took {100 * budget.overhead():.2f}%" if budget and budget.spent else ""
-            say(f"done in {duration(seconds)}{share}; results are in {self.exports}")
-
-
-def _outcome(error: BaseException | None, exit_code: int) -> tuple[str, int]:
-    if error is None:
-        return "completed", exit_code
-    if isinstance(error, Stopped):
-        return "stopped", int(error.code or 0) if isinstance(error.code, int) else 1
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped", 130
-    return "failed", error.exit_code if isinstance(error, PerdureError) else 1
-
-
-def _setting_differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    lines = [] if saved["seed"] == now["seed"] else [f"seed was {saved['seed']}, is {now['seed']}"]
-    for name in sorted(saved["config"].keys() | now["config"].keys()):
-        was, is_now = saved["config"].get(name, "absent"), now["config"].get(name, "absent")
-        if was != is_now:
-            lines.append(f"config: {name} was {was!r}, is {is_now!r}")
-    return lines
 
 
 def _plain(name: str, value: Any) -> object:

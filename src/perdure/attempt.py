@@ -1,0 +1,189 @@
+"""One attempt: a process opens a run, works on it, and leaves it in order, whatever ends it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perdure import changes, files
+from perdure.clock import SystemClock
+from perdure.console import Console, duration
+from perdure.errors import PerdureError, Stopped
+from perdure.phase import Session
+from perdure.settings import Settings
+from perdure.signals import Signals
+from perdure.store import Store
+
+if TYPE_CHECKING:
+    from perdure.snapshot.policy import Budget, Every
+    from perdure.snapshot.track import Track
+    from perdure.snapshot.writer import Writer
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is open while a process holds a run."""
+
+    session: Session
+    budget: Budget
+    keep: int
+    tracks: list[Track] = field(default_factory=list)
+    _writer: Writer | None = None
+    _seeded: frozenset[str] = frozenset()
+    _left: bool = False
+
+    @classmethod
+    def begin(
+        cls,
+        folder: Path,
+        *,
+        config: dict[str, object],
+        seed: int | None,
+        settings: Settings,
+        budget: float | None,
+        phases: Sequence[str],
+        keep: int,
+    ) -> Attempt:
+        """Open the run: lock, database, recovery, random streams, signals. Raises what `perdure.open` does."""
+        from perdure.snapshot.policy import Budget
+
+        clock = SystemClock()
+        store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
+        console = Console(folder / "run.log", phases=phases)
+        signals = Signals(grace=settings.grace, tell=console.say)
+        session = Session(store, console, signals, settings, config, seed)
+        attempt = cls(session, Budget(clock, budget), keep)
+        try:
+            attempt._recover(list(phases))
+        except BaseException as error:
+            attempt.leave(error)
+            raise
+        return attempt
+
+    def _recover(self, phases: list[str]) -> None:
+        from perdure.snapshot import recovery
+
+        session, store = self.session, self.session.store
+        if files.is_world_writable(store.folder):
+            session.console.say(f"warning: every user of this machine may write into {store.folder}")
+        fresh = not store.units.phases()
+        for note in filter(None, [store.recovered, *(n.note for n in recovery.recover(store))]):
+            session.console.say(f"warning: {note}")
+        changes.compare_settings(session)
+        with store.transaction():
+            store.set_meta("phases", phases)
+            store.set_meta("target", session.settings.command or " ".join(sys.argv[:1]))
+        for phase in session.settings.redo:
+            changes.redo(session, phase)
+        self.seed_new_streams()
+        self._tell_start(fresh)
+
+    def _tell_start(self, fresh: bool) -> None:
+        session = self.session
+        if fresh:
+            session.console.say(f"fresh start in {session.store.folder}")
+            return
+        died = f"; attempt {session.store.died} ended without a word" if session.store.died else ""
+        session.console.say(
+            f"resuming {session.store.folder} (attempt {session.store.attempts.current}{died})"
+        )
+
+    def seed_new_streams(self) -> None:
+        """Seed the streams of libraries that were imported since the last time."""
+        from perdure.snapshot import streams
+
+        if self.session.seed is not None:
+            streams.seed(self.session.seed, only=streams.loaded() - self._seeded)
+            self._seeded = streams.loaded()
+
+    def track(self, path: str, every: Every, fingerprint: str) -> Track:
+        """The track of the loop at `path`; starts the writer with the first one."""
+        from perdure.snapshot.policy import policy_of
+        from perdure.snapshot.track import Track
+        from perdure.snapshot.writer import Writer
+
+        policy = policy_of(every)
+        if self._writer is None:
+            self._writer = Writer(pulse=self._pulse)
+        track = Track(self.session.store, self._writer, self.budget, policy, path, fingerprint, self.keep)
+        self.tracks.append(track)
+        return track
+
+    def _pulse(self) -> None:
+        """Now and then, on the writer's thread: show progress to others and stay datable."""
+        for track in self.tracks:
+            track.flush()
+        with self.session.store.transaction():
+            self._seen()
+        self.session.store.back_up(only_if_due=True)
+
+    def _seen(self) -> None:
+        store = self.session.store
+        store.attempts.seen(at=store.clock.now(), seconds=self.budget.elapsed(), saving=self.budget.spent)
+
+    def drain(self) -> None:
+        """Wait for what is being written; raises what it ended with."""
+        if self._writer is not None:
+            self._writer.wait()
+
+    def leave(self, error: BaseException | None) -> None:
+        """Stop the writer, record how the attempt ended, give everything back. Once."""
+        if self._left:
+            return
+        self._left = True
+        try:
+            if self._writer is not None:
+                self._writer.close()
+            self._record_end(error)
+            self._tell_end(error)
+        finally:
+            self.session.signals.restore()
+            self.session.console.close()
+            self.session.store.close()
+
+    def _record_end(self, error: BaseException | None) -> None:
+        store = self.session.store
+        outcome, code = _outcome(error, self.session.exit_code)
+        try:
+            if outcome == "completed" and any(p.state != "completed" for p in store.units.phases()):
+                outcome = "stopped"
+            with store.transaction():
+                store.attempts.end(
+                    at=store.clock.now(), seconds=self.budget.elapsed(), saving=self.budget.spent,
+                    outcome=outcome, exit_code=code,
+                )  # fmt: skip
+                store.journal.add("attempt ended", "", outcome=outcome, exit_code=code)
+            store.back_up()
+        except PerdureError as late:
+            if error is None:
+                raise
+            self.session.console.say(f"the end of this attempt could not be recorded: {late}")
+
+    def _tell_end(self, error: BaseException | None) -> None:
+        say = self.session.console.say
+        if isinstance(error, Stopped):
+            say(
+                f"stopped by {self.session.signals.name}; what is saved stays; the same command goes on from here"
+            )
+        elif error is None:
+            share = f", saving took {100 * self.budget.overhead():.2f}%" if self.budget.spent else ""
+            say(
+                f"done in {duration(self.budget.elapsed())}{share}; results are in {self.session.store.folder}"
+            )
+        elif not isinstance(error, PerdureError):
+            say(
+                f"stopped by {type(error).__name__}; what is saved stays; the same command goes on from there"
+            )
+
+
+def _outcome(error: BaseException | None, exit_code: int) -> tuple[str, int]:
+    if error is None:
+        return "completed", exit_code
+    if isinstance(error, Stopped):
+        return "stopped", error.code if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    return "failed", error.exit_code if isinstance(error, PerdureError) else 1

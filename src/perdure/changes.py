@@ -1,0 +1,69 @@
+"""What happens when settings differ from those a run was started with, and when work is to be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from perdure.errors import ChangedError, UsageError
+from perdure.fingerprint import flattened
+from perdure.phase import Session
+
+
+def compare_settings(session: Session) -> None:
+    """Refuse another seed or config than the run's own, unless changes are accepted or work is redone."""
+    store, settings = session.store, session.settings
+    now: dict[str, Any] = {"seed": session.seed, "config": flattened(session.config)}
+    saved: Any = store.meta("settings")
+    different = _differences(saved, now) if saved else []
+    if different and not settings.accept_changes and not settings.redo:
+        with store.transaction():
+            store.journal.add("changes refused", "", differences=different)
+        listed = "".join(f"\n  - {line}" for line in different)
+        raise ChangedError(
+            f"run {store.folder} was started with other settings:{listed}\nRestore them; or go on with them and "
+            "keep the results (--accept-changes); or start over with `perdure reset`",
+            different,
+        )
+    if different or not saved:
+        with store.transaction():
+            store.set_meta("settings", now)
+            if different:
+                store.journal.add("changes accepted", "", differences=different)
+
+
+def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    lines = [] if saved["seed"] == now["seed"] else [f"seed was {saved['seed']}, is {now['seed']}"]
+    for name in sorted(saved["config"].keys() | now["config"].keys()):
+        was, is_now = saved["config"].get(name, "absent"), now["config"].get(name, "absent")
+        if was != is_now:
+            lines.append(f"config: {name} was {was!r}, is {is_now!r}")
+    return lines
+
+
+def redo(session: Session, name: str) -> None:
+    """Forget a phase and all after it, as `--redo` asks."""
+    if session.store.units.phase(name) is None:
+        known = ", ".join(p.path for p in session.store.units.phases()) or "none"
+        raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
+    session.console.say(f"{name} and all after it are computed again")
+    _forget(session, [name, *session.store.units.after(name)], why="--redo")
+
+
+def forget_after(session: Session, path: str, *, why: str) -> None:
+    """Forget the phases after `path`: they were computed from less than there is now."""
+    after = session.store.units.after(path)
+    if after:
+        session.console.say(f"{', '.join(after)}: computed again, because {why}")
+        _forget(session, after, why=why)
+
+
+def _forget(session: Session, paths: Sequence[str], *, why: str) -> None:
+    from perdure.snapshot import recovery
+
+    for path in paths:
+        recovery.discard(session.store, path)
+        with session.store.transaction():
+            session.store.units.forget(path)
+            session.store.tables.forget(path, keep_data=False)
+            session.store.journal.add("phase forgotten", path, why=why)
