@@ -52,13 +52,13 @@ def area(score: np.ndarray, label: np.ndarray) -> float:
 
 
 def _periods(length: int) -> np.ndarray:
-    """Spaced so that over the whole curve an event drifts by at most a third of its duration."""
+    """Spaced so that over the whole curve an event drifts by at most half of its duration."""
     span = length * CADENCE_DAYS
     longest = min(_LONGEST, 0.5 * span)
     periods = [_SHORTEST]
     while periods[-1] < longest:
         period = periods[-1]
-        periods.append(period + period * _expected_duration(period) / (3 * span))
+        periods.append(period + period * _expected_duration(period) / (2 * span))
     return np.array(periods[:-1])
 
 

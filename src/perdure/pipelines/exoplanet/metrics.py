@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def by_mes(
     """For planets in each range of the multiple-event statistic: recall, and AUC against all negatives."""
     planet = label == 1
     rows = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         these = planet & (mes >= low) & (mes < high)
         if not these.any():
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numba
@@ -40,7 +41,7 @@ def export_kaggle(
     directory.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, curves, files + 1).astype(int).tolist()
     paths = []
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False), start=1):
+    for number, (start, stop) in enumerate(pairwise(edges), start=1):
         path = directory / f"curves-{number:02d}.csv"
         with _Published(path) as out:
             out.write(_header(length))
