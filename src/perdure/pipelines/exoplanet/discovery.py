@@ -181,7 +181,7 @@ def _wide_csv_counts(path: Path, *, kaggle: bool) -> tuple[int, dict[str, int]]:
     splitter = delimiter.encode()
     counts: Counter[str] = Counter()
     rows = 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=1 << 20) as file:
         file.readline()
         for line in file:
             if line.isspace():
