@@ -76,6 +76,7 @@ class Attempt:
         with store.transaction():
             store.set_meta("phases", phases)
             store.set_meta("target", session.settings.command or " ".join(sys.argv[:1]))
+        session.remember_files()
         for phase in session.settings.redo:
             changes.redo(session, phase)
         self.seed_new_streams()

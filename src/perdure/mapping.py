@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from perdure import results
@@ -20,25 +22,37 @@ from perdure.store.units import Unit
 _POLL = 0.25  # seconds between two looks at a waiting signal
 
 
-class MapResults(Mapping[str, object]):
+@dataclass(frozen=True, slots=True)
+class BlobFolder:
+    """Where blobs lie that this attempt has verified already."""
+
+    folder: Path
+
+    def __call__(self, digest: str, suffix: str) -> Path:
+        return self.folder / f"{digest}{suffix}"
+
+
+class MapResults(Mapping[str, Any]):
     """Results by key, in the order of the keys; each is read from its record when it is asked for.
 
-    `failed` holds the reason of each unit that is in quarantine.
+    `failed` holds the reason of each unit that is in quarantine. It may be handed to later steps and maps: its
+    fingerprint is that of the recorded results, and workers read large arrays from the run's own files.
     """
 
-    def __init__(
-        self, read: Callable[[Unit], object], units: dict[str, Unit], failed: dict[str, str]
-    ) -> None:
-        self._read, self._units, self.failed = read, units, failed
+    def __init__(self, documents: dict[str, str], failed: dict[str, str], blobs: BlobFolder) -> None:
+        self._documents, self.failed, self._blobs = documents, failed, blobs
 
-    def __getitem__(self, key: str) -> object:
-        return self._read(self._units[key])
+    def __getitem__(self, key: str) -> Any:
+        return results.decode(self._documents[key], self._blobs)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._units)
+        return iter(self._documents)
 
     def __len__(self) -> int:
-        return len(self._units)
+        return len(self._documents)
+
+    def __perdure_fingerprint__(self) -> str:
+        return json.dumps([sorted(self._documents.items()), sorted(self.failed)])
 
 
 def run_unit(
@@ -87,8 +101,8 @@ class Mapped:
         if failed:
             self.session.exit_code = 3
         self.session.complete(self.path, seconds=time.monotonic() - began)
-        done = {key: unit for key, unit in units.items() if unit.state == "done"}
-        return MapResults(self._read, done, failed)
+        done = {key: str(unit.document) for key, unit in units.items() if unit.state == "done"}
+        return MapResults(done, failed, BlobFolder(self.session.store.blobs.folder))
 
     def _settled(self) -> dict[str, Unit]:
         """Units that need no work: done, found in their table, or in quarantine and not to be retried."""
@@ -195,9 +209,6 @@ class Mapped:
             self.session.store.journal.add(
                 "unit failed", self.path, key=outcome.key, reason=outcome.failure, traceback=outcome.traceback
             )
-
-    def _read(self, unit: Unit) -> object:
-        return self.session.reload(self.path, unit)
 
 
 def default_workers() -> int:

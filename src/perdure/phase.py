@@ -50,6 +50,7 @@ class Session:
                 f"the phase {path!r} is used at {self.used[path]} and again at {place}; give each its own name"
             )
         self.used[path] = place
+        self.remember_files()
         recorded = self.store.units.phase(path)
         if recorded is None:
             with self.store.transaction():
@@ -69,6 +70,16 @@ class Session:
                 self.store.journal.add("phase resized", path, was=recorded.total, now=total)
             self.store.units.refresh_phase(path, total=total, fingerprint=current.as_document())
         return True
+
+    def remember_files(self) -> None:
+        """Keep digests of unchanged files from attempt to attempt, so that a resume need not read them again."""
+        saved: Any = self.store.meta("file digests") or []
+        known = {(str(p), int(size), int(mtime), int(inode)): str(d) for p, size, mtime, inode, d in saved}
+        if set(self.file_digests) - set(known):
+            with self.store.transaction():
+                pairs = (known | self.file_digests).items()
+                self.store.set_meta("file digests", [[*key, digest] for key, digest in pairs])
+        self.file_digests.update(known)
 
     def _compare(self, path: str, saved: Fingerprint, current: Fingerprint) -> None:
         different = fingerprint.differences(saved, current)

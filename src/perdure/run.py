@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from perdure import changes
+from perdure import changes, files
 from perdure.attempt import Attempt
 from perdure.console import printable
 from perdure.errors import MainGuardError, NondeterminismError, PerdureError, UsageError
@@ -280,6 +280,15 @@ class Run:
             scope.track.insert(table, rows_of(rows), position=scope.position)
         else:
             scope.log.insert(table, rows_of(rows))
+
+    def export(self, name: str, content: bytes) -> Path:
+        """Put a file into `exports/`, completely or not at all; returns its path."""
+        path = self.exports / name
+        if path.parent != self.exports or path.name.startswith("."):
+            raise UsageError(f"run.export({name!r}): name a file, without folders")
+        if not path.exists() or path.read_bytes() != content:
+            files.publish(path, [content], kind="export")
+        return path
 
     def history(self, loop: str) -> list[dict[str, object]]:
         """All that was logged in a loop: one dict an entry, with `position`."""
