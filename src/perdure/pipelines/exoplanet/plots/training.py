@@ -31,8 +31,8 @@ def training_curves(
                 marker = "o" if len(epochs) < 40 else None
                 ax.plot(epochs, values, color=colour, label=words, marker=marker, markersize=3)
         for number, epoch in enumerate(interruptions):
-            words = None if number else "interrupted and resumed"
-            ax.axvline(epoch, color=GREY, linestyle="--", linewidth=0.9, label=words)
+            once = None if number else "interrupted and resumed"
+            ax.axvline(epoch, color=GREY, linestyle="--", linewidth=0.9, label=once)
         if best is not None:
             ax.axvline(best, color="black", linewidth=0.9, label="best")
         tidy(ax, title=panel.replace("_", " "))
