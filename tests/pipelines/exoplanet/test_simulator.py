@@ -77,6 +77,13 @@ def test_the_stored_strength_can_be_recomputed_from_the_curve():
     assert 0.6 * box < values["mes"] < 1.05 * box
 
 
+def test_transits_lost_in_gaps_do_not_count_towards_the_strength(monkeypatch):
+    seen = small(range(40), planet_share=1.0).columns["mes"]
+    monkeypatch.setattr("perdure.pipelines.exoplanet.simulator.batch.observe", lambda *_: None)
+    whole = small(range(40), planet_share=1.0).columns["mes"]
+    assert (seen <= whole).all() and (seen < whole).sum() > 20
+
+
 @pytest.mark.parametrize("length", [128, 512, 3197])
 def test_two_transits_fit_into_every_curve(length):
     planets = simulate(5, range(40), planet_share=1.0, length=length)
