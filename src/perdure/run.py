@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from perdure.each import Each, Step
+    from perdure.fingerprint import Fingerprint
     from perdure.loop import Loop
     from perdure.mapping import MapResults
+    from perdure.phase import Session
     from perdure.snapshot.policy import Every
+    from perdure.snapshot.track import Track
 
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -80,6 +83,28 @@ class Run:
         self._session = attempt.session
         self._store = attempt.session.store
         self._scopes: list[Loop | Each | Step] = []
+
+    # -- what adapters use ---------------------------------------------------------------------------------------
+
+    def enter_loop(
+        self,
+        name: str,
+        total: int,
+        *,
+        every: Every,
+        fingerprint: Callable[[Session], Fingerprint],
+        place: str,
+    ) -> tuple[Session, Track]:
+        """Begin a loop that a framework drives: a phase of `total` iterations, and the track that saves it."""
+        path = self._enter(name)
+        current = fingerprint(self._session)
+        self._session.begin(path, kind="range", total=total, current=current, place=place)
+        self._session.console.phase(path, f"{total} iterations")
+        return self._session, self._attempt.track(path, every, current.digest)
+
+    def enter_scope(self, scope: Any) -> None:
+        """Until it says that it is finished, `run.log` and `run.insert` go to this scope."""
+        self._scopes.append(scope)
 
     # -- what a script reads -------------------------------------------------------------------------------------
 
@@ -269,14 +294,13 @@ class Run:
 
     def insert(self, table: str, rows: object) -> None:
         """Add rows to a table of `run.db`; they commit with the loop's next snapshot, or with the unit."""
-        from perdure.loop import Loop
         from perdure.store.tables import rows_of
 
         self._settle()
         if not self._scopes:
             raise UsageError("run.insert belongs into a loop, a step or an each")
-        scope = self._scopes[-1]
-        if isinstance(scope, Loop):
+        scope: Any = self._scopes[-1]
+        if hasattr(scope, "track"):
             scope.track.insert(table, rows_of(rows), position=scope.position)
         else:
             scope.log.insert(table, rows_of(rows))
@@ -295,6 +319,10 @@ class Run:
         return [
             {"position": e.position, **e.values} for e in self._session.entries_of(self._attempt.tracks, loop)
         ]
+
+    def interruptions(self, loop: str) -> list[int]:
+        """Positions of a loop at which another attempt took over."""
+        return self._store.generations.takeovers(loop)
 
     # -- where in the script we are ------------------------------------------------------------------------------
 

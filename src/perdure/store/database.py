@@ -17,6 +17,7 @@ from pathlib import Path
 from perdure.errors import DamagedError, PerdureError, StorageError
 from perdure.seams import seam
 
+DATABASE = "run.db"
 Row = sqlite3.Row
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
@@ -101,12 +102,16 @@ class Database:
 
 
 class Reader:
-    """A read-only connection; any number of them may be open while a run writes."""
+    """A read-only connection; any number of them may be open while a run writes.
 
-    def __init__(self, path: Path) -> None:
+    `immutable` leaves no side files behind, and reads where nothing may be written. It is for a database that no
+    process writes and that has no write-ahead log.
+    """
+
+    def __init__(self, path: Path, *, immutable: bool = False) -> None:
         self.path = path
         with _translated(path):
-            uri = f"{path.absolute().as_uri()}?mode=ro"
+            uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
             self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA query_only=1")

@@ -5,10 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from perdure import files
 from perdure.clock import Clock
 from perdure.store.attempts import Attempts
 from perdure.store.database import Database, Row
+
+SUFFIX = ".safetensors"
+
+
+def folder_of(store_folder: Path, loop: str) -> Path:
+    """Where the snapshot files of a loop lie."""
+    return store_folder / "snapshots" / files.name_for(loop)
+
+
+def path_of(store_folder: Path, loop: str, number: int) -> Path:
+    """The snapshot file of one generation."""
+    return folder_of(store_folder, loop) / f"{number:08d}{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -107,6 +121,14 @@ class Generations:
             "INSERT OR REPLACE INTO history (loop, seq, position, entry, at, attempt) VALUES (?, ?, ?, ?, ?, ?)",
             [(loop, e.seq, e.position, json.dumps(e.values), now, attempt) for e in entries],
         )
+
+    def takeovers(self, loop: str) -> list[int]:
+        """Positions at which the history was continued by another attempt."""
+        rows = self.database.rows(
+            "SELECT min(position) AS first FROM history WHERE loop = ? GROUP BY attempt ORDER BY first",
+            (loop,),
+        )
+        return [int(row["first"]) for row in rows[1:]]
 
     def entries(self, loop: str) -> list[Entry]:
         rows = self.database.rows(

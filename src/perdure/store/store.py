@@ -11,17 +11,16 @@ from pathlib import Path
 
 from perdure import files
 from perdure.clock import Clock
-from perdure.store import backup, schema
+from perdure.store import archive, backup, schema
 from perdure.store.attempts import Attempts
 from perdure.store.blobs import Blobs
-from perdure.store.database import Database, Reader
+from perdure.store.database import DATABASE, Database, Reader
 from perdure.store.generations import Generations
 from perdure.store.journal import Journal
 from perdure.store.lock import Holder, Lock
 from perdure.store.tables import Tables
 from perdure.store.units import Units
 
-DATABASE = "run.db"
 FOLDERS = ("snapshots", "blobs", "cache", "exports", "backups")
 BACKUP_SECONDS = 300.0  # at most this much change is not in `run.db.backup`
 SMALLEST_FREE = 8 << 20  # bytes: below this not even progress can be recorded
@@ -54,13 +53,32 @@ class Store:
         files.make_folder(folder)
         lock = Lock(folder / "lock", now=clock.now())
         try:
-            return cls._open_locked(folder, lock, clock, list(sys.argv if command is None else command))
+            store = cls._open_locked(folder, lock, clock)
+            with store.transaction():
+                words = sys.argv if command is None else command
+                store.died = store.attempts.begin(Holder.this_process(now=clock.now()), words)
+                store.journal.add("attempt begun", killed=store.died, recovered=store.recovered)
         except BaseException:
             lock.release()
             raise
+        return store
 
     @classmethod
-    def _open_locked(cls, folder: Path, lock: Lock, clock: Clock, command: list[str]) -> Store:
+    def maintain(cls, folder: Path, *, clock: Clock) -> Store:
+        """As `open`, for work on the store itself: no attempt begins."""
+        lock = Lock(folder / "lock", now=clock.now())
+        try:
+            store = cls._open_locked(folder, lock, clock)
+        except BaseException:
+            lock.release()
+            raise
+        row = store.database.row("SELECT max(id) AS id FROM attempts")
+        store.attempts.current = int(row["id"] or 0) if row else 0
+        return store
+
+    @classmethod
+    def _open_locked(cls, folder: Path, lock: Lock, clock: Clock) -> Store:
+        archive.finish(folder)
         files.require_space(folder, SMALLEST_FREE, purpose="a run")
         path = folder / DATABASE
         recovered = backup.recover(path)
@@ -76,9 +94,6 @@ class Store:
             Blobs(folder / "blobs", database, clock), Tables(database), recovered, None,
         )  # fmt: skip
         store._backed_up_at = clock.monotonic()
-        with store.transaction():
-            store.died = attempts.begin(Holder.this_process(now=clock.now()), command)
-            store.journal.add("attempt begun", killed=store.died, recovered=recovered)
         return store
 
     @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 
 from perdure.errors import UsageError
 from perdure.pipelines.exoplanet.reading import columns
-from perdure.pipelines.exoplanet.reading.result import UnreadableError
+from perdure.pipelines.exoplanet.reading.result import UnreadableError, refusing
 from perdure.pipelines.exoplanet.reading.text import header
 
 SUPPORTED = (
@@ -109,7 +109,8 @@ def sniff(path: Path) -> str:
     if start.startswith(b"SIMPLE  ="):
         return columns.FITS
     if start.startswith(b"PAR1"):
-        return _table(path, _parquet(path).schema_arrow.names, parquet=True)
+        with refusing(path, "Parquet"):
+            return _table(path, _parquet(path).schema_arrow.names, parquet=True)
     if start.startswith(b"\x93NUMPY"):
         return columns.NPY
     if start.startswith(b"PK"):
@@ -128,13 +129,10 @@ def _table(path: Path, names: list[str], *, parquet: bool) -> str:
 
 
 def _parquet(path: Path) -> Any:
-    import pyarrow as pa
     from pyarrow import parquet
 
-    try:
+    with refusing(path, "Parquet"):
         return parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"{path}: it cannot be read as Parquet: {error}") from error
 
 
 def _zip(path: Path) -> str:
@@ -199,46 +197,38 @@ def _wide_csv_counts(path: Path, *, kaggle: bool) -> tuple[int, dict[str, int]]:
 def _parquet_counts(path: Path, *, wide: bool) -> tuple[int, dict[str, int]]:
     file = _parquet(path)
     rows = int(file.metadata.num_rows)
-    names = file.schema_arrow.names
-    label = columns.roles_of(names).label
-    if not wide or label is None:
-        return rows, {}
-    words = file.read(columns=[names[label]]).column(0).to_pylist()
+    with refusing(path, "Parquet"):
+        names = file.schema_arrow.names
+        label = columns.roles_of(names).label
+        if not wide or label is None:
+            return rows, {}
+        words = file.read(columns=[names[label]]).column(0).to_pylist()
     labels = [columns.label_of("" if word is None else str(word)) for word in words]
     return rows, _by_label(labels)
 
 
 def _npz_counts(path: Path) -> tuple[int, dict[str, int]]:
-    rows, labels = 0, []
-    with zipfile.ZipFile(path) as archive:
+    rows = 0
+    labels: list[Any] = []
+    with refusing(path, "a NumPy file"), zipfile.ZipFile(path) as archive:
         for member in sorted(archive.namelist()):
             name = member.removesuffix(".npy").lower()
             with archive.open(member) as file:
                 if name.startswith("x_") or name in ("x", "flux", "curves"):
                     rows += _npy_shape(file, path)[0]
                 elif name.startswith("y_") or name in ("y", "label", "labels"):
-                    labels += _small_array(file, path)
+                    labels += np.lib.format.read_array(file, allow_pickle=False).reshape(-1).tolist()
     return rows, _by_label([columns.label_of(str(value)) for value in labels])
 
 
-def _small_array(file: Any, path: Path) -> list[Any]:
-    try:
-        return np.lib.format.read_array(file, allow_pickle=False).reshape(-1).tolist()
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"{path}: its labels cannot be read: {error}") from error
-
-
 def _npy_shape(file: Any, path: Path) -> tuple[int, ...]:
-    try:
-        with file:
-            major, _ = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            shape, _, kind = read(file)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"{path}: it cannot be read as a NumPy file: {error}") from error
-    if kind.hasobject:
-        raise UnreadableError(f"{path}: it holds pickled Python objects, which perdure never loads")
-    return shape if shape else (0,)
+    with file, refusing(path, "a NumPy file"):
+        major, _ = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+        if kind.hasobject:
+            raise UnreadableError(f"{path}: it holds pickled Python objects, which perdure never loads")
+        return shape if shape else (0,)
 
 
 def _by_label(labels: list[int | None]) -> dict[str, int]:

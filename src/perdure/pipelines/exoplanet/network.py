@@ -7,7 +7,7 @@ name, so that two builds with one seed hold the same bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +119,17 @@ def build(architecture: Architecture, *, seed: int) -> keras.Model:
         name="planet",
     )(x)
     return keras.Model(inputs, outputs, name=f"exoplanet_{architecture.name}")
+
+
+def describe(name: str, length: int, *, seed: int) -> dict[str, Any]:
+    """Phase 5: the preset `name` for curves of `length` points, as a document, with its number of parameters."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no network {name!r}; there are {', '.join(PRESETS)}")
+    architecture = replace(PRESETS[name], length=length)
+    return {
+        "architecture": architecture.as_document(),
+        "parameters": build(architecture, seed=seed).count_params(),
+    }
 
 
 def compile_model(

@@ -29,6 +29,11 @@ class RecoveryMap:
     def rate(self) -> np.ndarray:
         return np.divide(self.found, self.count, out=np.full(self.count.shape, np.nan), where=self.count > 0)
 
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> RecoveryMap:
+        found, count = np.array(document["found"]), np.array(document["count"])
+        return cls(tuple(document["periods_d"]), tuple(document["mes"]), found, count)
+
     def as_document(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from perdure.pipelines.exoplanet.curves import LENGTH, UNKNOWN
 from perdure.pipelines.exoplanet.reading.columns import folder_label, label_of
-from perdure.pipelines.exoplanet.reading.result import Reading, UnreadableError
+from perdure.pipelines.exoplanet.reading.result import Reading, UnreadableError, refusing
 from perdure.pipelines.exoplanet.reading.rules import join, to_curves
 
 PARTS = ("train", "val", "test")  # in the order of the numbers in the column `part`
@@ -20,10 +21,8 @@ _STARS = ("star", "star_id", "stars", "id", "ids")
 
 def read_npy(path: Path, *, length: int = LENGTH) -> Reading:
     """One matrix (n, m) of curves; the label is that of the file's folder."""
-    try:
+    with refusing(path, "a NumPy file"), _no_pickle(path):
         flux = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UnreadableError(f"{path}: {_reason(error)}") from error
     label = np.full(len(flux) if flux.ndim else 0, folder_label(path))
     return _curves(path, "array", flux, label, None, None, length)
 
@@ -34,11 +33,8 @@ def read_npz(path: Path, *, length: int = LENGTH) -> Reading:
     In the first case the column `part` keeps the split: 0 training, 1 validation, 2 test. `split` checks it
     for leaks.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableError(f"{path}: {_reason(error)}") from error
+    with refusing(path, "a NumPy file"), _no_pickle(path), np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
     lower = {name.lower(): array for name, array in arrays.items()}
     readings = [
         _curves(path, f"x_{part}", lower[f"x_{part}"], lower.get(f"y_{part}"), None, number, length)
@@ -98,11 +94,15 @@ def _curves(
     )
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "pickle" in text.lower():
-        return (
-            "it holds pickled Python objects, which perdure never loads because they can run code; save "
-            "plain numbers instead (for instance `array.astype('float32')`)"
-        )
-    return f"it cannot be read as a NumPy file: {text}"
+@contextmanager
+def _no_pickle(path: Path) -> Iterator[None]:
+    """NumPy refuses pickled objects with a hint how to load them all the same, which nobody should follow."""
+    try:
+        yield
+    except ValueError as error:
+        if "pickle" not in str(error).lower():
+            raise
+        raise UnreadableError(
+            f"{path}: it holds pickled Python objects, which perdure never loads because they can run code; "
+            "save plain numbers instead (for instance `array.astype('float32')`)"
+        ) from error

@@ -6,11 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from perdure.pipelines.exoplanet.curves import UNKNOWN
-from perdure.pipelines.exoplanet.reading.result import UnreadableError
+from perdure.pipelines.exoplanet.reading.result import UnreadableError, refusing
+
+if TYPE_CHECKING:
+    import polars as pl
 
 STAR = ("star_id", "star", "kepid", "kic", "ticid", "tic_id", "tic", "epic", "target", "object_id", "id")
 LABEL = ("label", "class", "target_class", "koi_disposition", "disposition", "y")
@@ -108,14 +112,28 @@ def _find(names: Sequence[str], wanted: Sequence[str]) -> int | None:
     return next((lower.index(name) for name in wanted if name in lower), None)
 
 
+def parquet_table(path: Path) -> pl.DataFrame:
+    """A Parquet file as a table. pyarrow reads and checks it, for polars panics on damaged ones.
+
+    What a damaged file's metadata says goes no further: only names and columns do.
+    """
+    import polars as pl
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with refusing(path, "Parquet"):
+        table = parquet.ParquetFile(path).read(use_threads=False)
+        table.validate(full=True)
+        plain = pa.table(dict(zip(table.column_names, table.columns, strict=True)))
+        return cast("pl.DataFrame", pl.from_arrow(plain))
+
+
 def read_label_table(path: Path, *, parquet: bool) -> dict[str, int]:
     """Label by star of a table of labels; a star labelled in two ways, or not clearly, is an UnreadableError."""
     import polars as pl
 
-    try:
-        table = pl.read_parquet(path) if parquet else pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UnreadableError(f"{path}: it cannot be read as a table: {error}") from error
+    with refusing(path, "a table"):
+        table = parquet_table(path) if parquet else pl.read_csv(path, infer_schema=False)
     roles = roles_of([name.strip() for name in table.columns])
     if roles.star is None or roles.label is None:
         raise UnreadableError(f"{path}: a table of labels needs a star column and a label column")

@@ -12,7 +12,7 @@ import numpy as np
 
 from perdure.pipelines.exoplanet.curves import LENGTH
 from perdure.pipelines.exoplanet.reading.columns import star_label
-from perdure.pipelines.exoplanet.reading.result import Reading, Series, UnreadableError
+from perdure.pipelines.exoplanet.reading.result import Reading, Series, UnreadableError, refusing
 from perdure.pipelines.exoplanet.reading.rules import series_to_curves
 
 _NO_LABELS: Mapping[str, int] = {}
@@ -57,20 +57,15 @@ def read_fits_series(path: Path) -> Series:
     """
     from astropy.io import fits
 
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with fits.open(path, memmap=False) as file:
-                primary = file[0].header
-                table = _light_curve(file, path)
-                columns = {name: np.asarray(table.data[name]) for name in _columns(table, path)}
-                head = table.header
-    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
-        raise UnreadableError(f"{path}: it cannot be read as a FITS file: {error}") from error
-    cut = [str(warning.message) for warning in caught if "truncated" in str(warning.message)]
-    if cut:
-        raise UnreadableError(f"{path}: the file is cut short; fetch it again ({cut[0]})")
-    return _series(primary, head, columns)
+    with refusing(path, "a FITS file"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with fits.open(path, memmap=False) as file:
+            table = _light_curve(file, path)
+            columns = {name: np.asarray(table.data[name]) for name in _columns(table, path)}
+            cut = [str(warning.message) for warning in caught if "truncated" in str(warning.message)]
+            if cut:
+                raise UnreadableError(f"{path}: the file is cut short; fetch it again ({cut[0]})")
+            return _series(path, file[0].header, table.header, columns)
 
 
 def _light_curve(file: Any, path: Path) -> Any:
@@ -104,7 +99,7 @@ def _columns(table: Any, path: Path) -> list[str]:
     return names
 
 
-def _series(primary: Any, head: Any, columns: Mapping[str, np.ndarray]) -> Series:
+def _series(path: Path, primary: Any, head: Any, columns: Mapping[str, np.ndarray]) -> Series:
     mission = str(primary.get("TELESCOP", "")).lower()
     time = columns["TIME"].astype(np.float64)
     flux = columns["PDCSAP_FLUX"].astype(np.float32)
@@ -127,7 +122,7 @@ def _series(primary: Any, head: Any, columns: Mapping[str, np.ndarray]) -> Serie
         "cadence_d": float(np.nanmedian(np.diff(times))) if np.isfinite(np.diff(times)).any() else math.nan,
         "time_start": float(np.nanmin(times)) if np.isfinite(times).any() else math.nan,
     }
-    return Series(times, grid, _star(primary), facts)
+    return Series(times, grid, _star(path, primary), facts)
 
 
 def _number(header: Any, *names: str) -> float:
@@ -138,7 +133,7 @@ def _number(header: Any, *names: str) -> float:
     return math.nan
 
 
-def _star(primary: Any) -> str:
+def _star(path: Path, primary: Any) -> str:
     """ "KIC 11442793", "EPIC 201367065", "TIC 261136679": the catalogue's name, the same in each quarter."""
     if isinstance(primary.get("TICID"), int):
         return f"TIC {primary['TICID']}"
@@ -147,5 +142,5 @@ def _star(primary: Any) -> str:
         return f"{catalogue} {primary['KEPLERID']}"
     name = str(primary.get("OBJECT", "")).strip()
     if not name:
-        raise UnreadableError("the file does not name its star (no TICID, KEPLERID or OBJECT)")
+        raise UnreadableError(f"{path}: it does not name its star (no TICID, KEPLERID or OBJECT)")
     return name

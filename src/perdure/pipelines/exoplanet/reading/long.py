@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perdure.pipelines.exoplanet.curves import LENGTH, UNKNOWN
-from perdure.pipelines.exoplanet.reading.columns import label_of, roles_of, star_label, star_names
-from perdure.pipelines.exoplanet.reading.result import Reading, Series, UnreadableError
+from perdure.pipelines.exoplanet.reading.columns import (
+    label_of,
+    parquet_table,
+    roles_of,
+    star_label,
+    star_names,
+)
+from perdure.pipelines.exoplanet.reading.result import Reading, Series, UnreadableError, refusing
 from perdure.pipelines.exoplanet.reading.rules import even_series, join, series_to_curves
 from perdure.pipelines.exoplanet.reading.text import header
 
@@ -72,7 +78,8 @@ def _label(star: _Star, path: Path, labels: Mapping[str, int]) -> int:
 
 
 def _stars(path: Path) -> tuple[Iterator[_Star], list[tuple[int, str]]]:
-    table, rejected = _table(path)
+    with refusing(path, "a table"):
+        table, rejected = _table(path)
     names = (
         star_names(table["star"].to_numpy()) if "star" in table.columns else np.full(len(table), path.stem)
     )
@@ -95,27 +102,26 @@ def _table(path: Path) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Columns row, time, flux, and star and label where there are any; and the rows that hold no numbers."""
     import polars as pl
 
-    try:
-        if path.open("rb").read(4) == b"PAR1":
-            raw, first = pl.read_parquet(path), 0
-        else:
-            _, delimiter = header(path)
-            raw = pl.read_csv(
-                path,
-                separator=delimiter,
-                infer_schema=False,
-                truncate_ragged_lines=True,
-                encoding="utf8-lossy",
-            )
-            first = 2
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UnreadableError(f"{path}: it cannot be read as a table: {error}") from error
+    with path.open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    raw = parquet_table(path) if parquet else _text_table(path)
     roles = roles_of([name.strip() for name in raw.columns])
     wanted = {"time": roles.time, "flux": roles.flux, "star": roles.star, "label": roles.label}
     table = raw.select(**{role: raw.columns[k] for role, k in wanted.items() if k is not None})
+    if not {"time", "flux"} <= set(table.columns):
+        raise UnreadableError(f"{path}: it has the columns {raw.columns}; a long table needs time and flux")
     texts = [name for name in ("star", "label") if name in table.columns]
-    table = table.with_columns(pl.col(texts).cast(pl.String).str.strip_chars()).with_row_index("row", first)
-    return _numbers(table)
+    table = table.with_columns(pl.col(texts).cast(pl.String).str.strip_chars())
+    return _numbers(table.with_row_index("row", 0 if parquet else 2))
+
+
+def _text_table(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    _, delimiter = header(path)
+    return pl.read_csv(
+        path, separator=delimiter, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
+    )
 
 
 def _numbers(table: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[int, str]]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +15,22 @@ from perdure.pipelines.exoplanet.curves import Curves
 
 class UnreadableError(UsageError):
     """A file as a whole cannot be read; the message names it, says why, and what would be readable."""
+
+
+@contextmanager
+def refusing(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into an UnreadableError that names the file.
+
+    This catches every Exception on purpose: fed with flipped bytes, parsers raise far more kinds than they document
+    (zlib.error, TokenError, VerifyError, UnicodeDecodeError...), and one bad file must stop nobody.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(f"{path}: it cannot be read as {kind}: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from perdure.pipelines.exoplanet.reading.columns import (
     star_label,
     star_names,
 )
-from perdure.pipelines.exoplanet.reading.result import Reading, UnreadableError
+from perdure.pipelines.exoplanet.reading.result import Reading, refusing
 from perdure.pipelines.exoplanet.reading.rules import to_curves
 from perdure.pipelines.exoplanet.reading.text import SKIP, Table, header, read_table, text_role
 
@@ -55,7 +55,7 @@ def read_wide_parquet(path: Path, *, length: int = LENGTH, labels: Mapping[str, 
     import pyarrow as pa
     from pyarrow import parquet
 
-    try:
+    with refusing(path, "Parquet"):
         file = parquet.ParquetFile(path)
         roles = roles_of(file.schema_arrow.names)
         table = file.read(use_threads=False)
@@ -66,9 +66,8 @@ def read_wide_parquet(path: Path, *, length: int = LENGTH, labels: Mapping[str, 
         if roles.star is not None:
             stars = star_names(table.column(roles.star).to_numpy()).tolist()
         if roles.label is not None:
-            words = ["" if value is None else str(value) for value in table.column(roles.label).to_pylist()]
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"{path}: it cannot be read as Parquet: {error}") from error
+            cells = table.column(roles.label).to_pylist()
+            words = ["" if value is None else str(value) for value in cells]
     known = _known(path, words, stars, len(flux), labels)
     return _judged(path, Table(flux, [], np.arange(len(flux)), []), stars, words, known, _HINT, length)
 
