@@ -89,26 +89,26 @@ class _Container:
         return flatten(self.owner[self.name], owner=f"state[{self.name!r}]")
 
     def restore(self, tensors: Mapping[str, np.ndarray], document: object) -> None:
-        restored = _into(self.owner[self.name], unflatten(document, tensors))
+        restored = put_into(self.owner[self.name], unflatten(document, tensors))
         if restored is not self.owner[self.name]:
             if not isinstance(self.owner, MutableMapping):
                 raise StateError(f"state[{self.name!r}] changed its shape or type since it was saved")
             self.owner[self.name] = restored
 
 
-def _into(target: object, saved: object) -> object:
+def put_into(target: object, saved: object) -> object:
     """Put `saved` into `target` where that is possible, and return the object that now holds it."""
     if isinstance(target, np.ndarray) and isinstance(saved, np.ndarray):
         if target.shape == saved.shape and target.dtype == saved.dtype and target.flags.writeable:
             np.copyto(target, saved)
             return target
     elif isinstance(target, dict) and isinstance(saved, dict):
-        merged = {key: _into(target.get(key), value) for key, value in saved.items()}
+        merged = {key: put_into(target.get(key), value) for key, value in saved.items()}
         target.clear()
         target.update(merged)
         return target
     elif isinstance(target, list) and isinstance(saved, list):
-        target[:] = [_into(target[i] if i < len(target) else None, value) for i, value in enumerate(saved)]
+        target[:] = [put_into(target[i] if i < len(target) else None, value) for i, value in enumerate(saved)]
         return target
     return saved
 

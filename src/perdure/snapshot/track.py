@@ -233,7 +233,7 @@ class Track:
     def _compare(self, generation: Generation) -> None:
         """Work that is done again must give the bits of the first time."""
         first = self._expected.pop(generation.cursor, None)
-        if first is None or first.parts == generation.parts:
+        if first is None or first.final != generation.final or first.parts == generation.parts:
             return
         different = sorted(
             n for n in first.parts | generation.parts if first.parts.get(n) != generation.parts.get(n)
