@@ -95,6 +95,12 @@ def test_a_file_cut_short_is_refused(tmp_path, share):
         read(tmp_path / "x.fits", FITS)
 
 
+def test_a_file_that_names_no_star_is_refused(tmp_path):
+    write_light_curve(tmp_path / "x.fits")
+    with pytest.raises(UnreadableError, match=r"x\.fits: it does not name its star"):
+        read(tmp_path / "x.fits", FITS)
+
+
 def test_noise_after_the_first_card_is_refused(tmp_path):
     (tmp_path / "x.fits").write_bytes(b"SIMPLE  =" + np.random.default_rng(0).bytes(5760))
     with pytest.raises(UnreadableError, match=r"x\.fits"):

@@ -187,6 +187,14 @@ def test_noise_of_a_few_percent_of_an_active_stars_spots_does_not_hide_a_copy():
     assert len(pairs) <= 12
 
 
+def test_noise_of_a_third_of_a_quiet_stars_own_does_not_hide_a_copy():
+    random = np.random.default_rng(4)
+    quiet = random.normal(0, 1, (200, CADENCES)).astype(np.float32)
+    copies = 5 * (quiet[:10] + 0.33 * random.normal(0, 1, (10, CADENCES)))
+    pairs = near_copies([quiet, copies.astype(np.float32)])
+    assert pairs.tolist() == [[k, 200 + k] for k in range(10)]
+
+
 def test_flat_and_empty_curves_are_copies_of_nothing_nearly():
     flux = np.zeros((4, CADENCES), np.float32)
     flux[2:] = np.nan
