@@ -1,0 +1,49 @@
+# Everything a fresh machine needs is CPython 3.11 or newer, pip, make, git: each target sets up what it uses.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check fast crash bench clean
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of packages; a changed pyproject.toml sets up again.
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --editable ".[exoplanet]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	$(RUN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+demo: $(VENV)/.demo  ## train, be killed twice, resume, compare
+	$(RUN)/python examples/demo.py
+
+test: $(VENV)/.dev  ## the test suite
+	$(RUN)/python -m pytest -m "not crash"
+
+fast: $(VENV)/.dev  ## tests that take moments
+	$(RUN)/python -m pytest -m "not crash and not slow" -x
+
+check: $(VENV)/.dev  ## format, lint, types, import contracts, docs, tests
+	$(RUN)/ruff format --check src tests benchmarks examples docs
+	$(RUN)/ruff check src tests benchmarks examples docs
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python docs/generate_cli.py --check
+	$(RUN)/python -m pytest -m "not crash"
+
+crash: $(VENV)/.dev  ## slow sweeps: kills at every seam, faults, damage
+	$(RUN)/python -m pytest -m crash --timeout 3600
+
+bench: $(VENV)/.bench  ## costs, side by side with other tools
+	$(RUN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .hypothesis
