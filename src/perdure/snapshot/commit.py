@@ -27,10 +27,10 @@ from perdure.snapshot.codec import Tensor
 from perdure.snapshot.parts import canonical
 from perdure.store import Store
 from perdure.store.generations import Cursor, Entry, Generation
+from perdure.store.generations import path_of as path_of
 from perdure.store.tables import Rows
 
 FORMAT = 1  # of the snapshot file
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,6 @@ class Capture:
     rows: tuple[LoopRows, ...]  # since the generation before
     inserted: int  # rows in all
     stall_seconds: float
-
-
-def folder_of(store_folder: Path, loop: str) -> Path:
-    return store_folder / "snapshots" / files.name_for(loop)
-
-
-def path_of(store_folder: Path, loop: str, number: int) -> Path:
-    return folder_of(store_folder, loop) / f"{number:08d}{SUFFIX}"
 
 
 def write(folder: Path, capture: Capture, hashing: ThreadPoolExecutor) -> Generation:
