@@ -4,8 +4,12 @@ Rerun the same command after Ctrl+C, a crash, `kill -9`, a reboot or a power cut
 very bits that the uninterrupted run would have given.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from perdure.errors import ChangedError, DamagedError, LockedError, PerdureError, StorageError, UsageError
-from perdure.run import Run, open
+
+if TYPE_CHECKING:
+    from perdure.run import Run, open
 
 __version__ = "0.1.0"
 __all__ = [
@@ -18,3 +22,12 @@ __all__ = [
     "UsageError",
     "open",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the verbs when they are asked for: `perdure status` answers without them."""
+    if name in {"Run", "open"}:
+        from perdure import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module 'perdure' has no attribute {name!r}")

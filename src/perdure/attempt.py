@@ -52,7 +52,8 @@ class Attempt:
 
         clock = SystemClock()
         store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
-        console = Console(folder / "run.log", phases=phases)
+        settings.tell_folder(folder)
+        console = Console(folder / "run.log", phases=phases, detached=settings.detached)
         signals = Signals(grace=settings.grace, tell=console.say)
         session = Session(store, console, signals, settings, config, seed)
         attempt = cls(session, Budget(clock, budget), keep)
@@ -75,6 +76,7 @@ class Attempt:
         changes.compare_settings(session)
         with store.transaction():
             store.set_meta("phases", phases)
+            store.set_meta("budget", self.budget.share)
             store.set_meta("target", session.settings.command or " ".join(sys.argv[:1]))
         session.remember_files()
         for phase in session.settings.redo:

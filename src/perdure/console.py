@@ -6,6 +6,7 @@ Everything shown also goes to `run.log`. A closed pipe or a vanished terminal ne
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
@@ -27,10 +28,12 @@ def printable(text: object) -> str:
 class Console:
     """Lines and a progress bar on standard error, and a copy of everything in the log file."""
 
-    def __init__(self, log: Path, *, phases: Sequence[str] = ()) -> None:
+    def __init__(self, log: Path, *, phases: Sequence[str] = (), detached: bool = False) -> None:
         self._phases = list(phases)
-        self._log = log.open("a", encoding="utf-8", errors="backslashreplace")
+        self._log = log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         log.chmod(0o600)
+        if detached:
+            _redirect(self._log)
         self._tees = [_Tee.over("stdout", self._log), _Tee.over("stderr", self._log)]
         self._mutex = threading.Lock()
         self._bar: _Bar | None = None
@@ -67,6 +70,22 @@ class Console:
         for tee in self._tees:
             tee.undo()
         self._log.close()
+
+
+def _redirect(log: IO[str]) -> None:
+    """Send all that this process writes to the log, tracebacks and crashes of libraries too.
+
+    What it wrote so far, into a file that its starter gave it, comes first.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    try:
+        log.write(os.pread(1, os.fstat(1).st_size, 0).decode(errors="backslashreplace"))
+        log.flush()
+    except (OSError, AttributeError):  # nothing that could be read back
+        pass
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
 
 
 class _Bar:
@@ -116,21 +135,31 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def _is_same(stream: IO[str] | None, log: IO[str]) -> bool:
+    """Whether a stream goes to the log already."""
+    try:
+        return stream is not None and os.path.samestat(os.fstat(stream.fileno()), os.fstat(log.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 class _Tee(io.TextIOBase):
     """A text stream that also writes to the log, and survives the loss of its terminal."""
 
-    def __init__(self, name: str, stream: IO[str], log: IO[str]) -> None:
+    def __init__(self, name: str, stream: IO[str], log: IO[str] | None) -> None:
         self._name, self._stream, self._copy = name, stream, log
 
     @classmethod
     def over(cls, name: str, log: IO[str]) -> _Tee:
-        tee = cls(name, getattr(sys, name), log)
+        stream = getattr(sys, name)
+        tee = cls(name, stream, None if _is_same(stream, log) else log)
         setattr(sys, name, tee)
         return tee
 
     def write(self, text: str) -> int:
         self._quietly(lambda: self._stream.write(text))
-        self._quietly(lambda: self._copy.write(text))
+        if self._copy is not None:
+            self._quietly(lambda: self._copy.write(text))
         return len(text)
 
     def draw(self, text: str) -> None:
@@ -140,7 +169,8 @@ class _Tee(io.TextIOBase):
 
     def flush(self) -> None:
         self._quietly(self._stream.flush)
-        self._quietly(self._copy.flush)
+        if self._copy is not None:
+            self._quietly(self._copy.flush)
 
     @staticmethod
     def _quietly(write: Any) -> None:

@@ -27,6 +27,8 @@ class Settings:
     grace: float = 25.0  # seconds between SIGTERM and the end, for the last save
     save_always: bool = False  # no overhead budget: every save that is due is made
     command: str = ""  # what the user typed, where it is not this process's own command line
+    announce: str = ""  # a file for the folders of the runs that are opened: told to the process that waits
+    detached: bool = False  # all output goes to run.log alone
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -42,6 +44,8 @@ class Settings:
             _number(environment, "PERDURE_GRACE", 25.0),
             flag("PERDURE_SAVE_ALWAYS"),
             environment.get("PERDURE_COMMAND", ""),
+            environment.get("PERDURE_ANNOUNCE", ""),
+            flag("PERDURE_DETACHED"),
         )
 
     def as_environment(self) -> dict[str, str]:
@@ -55,8 +59,16 @@ class Settings:
             "PERDURE_GRACE": str(self.grace),
             "PERDURE_SAVE_ALWAYS": "1" if self.save_always else "",
             "PERDURE_COMMAND": self.command,
+            "PERDURE_ANNOUNCE": self.announce,
+            "PERDURE_DETACHED": "1" if self.detached else "",
         }
         return {name: value for name, value in chosen.items() if value}
+
+    def tell_folder(self, folder: Path) -> None:
+        """Let the process that started this one know which run it opened."""
+        if self.announce:
+            with Path(self.announce).open("a", encoding="utf-8") as stream:
+                stream.write(f"{folder}\n")
 
 
 def _texts(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

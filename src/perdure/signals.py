@@ -19,13 +19,14 @@ _NAMES = {
     "SIGHUP": "the closed terminal (SIGHUP)",
     "SIGBREAK": "Ctrl+Break",
 }
+_IMPATIENT = {"SIGINT", "SIGBREAK"}
 
 
 class Signals:
     """Turns signals into a request that save points answer.
 
     Inside a loop the request waits for the next save point. Elsewhere it raises `Stopped` at once, except inside
-    `deferred` blocks, which finish first. A second signal ends the process on the spot; what is committed stays.
+    `deferred` blocks, which finish first. A second Ctrl+C ends the process on the spot; what is committed stays.
     """
 
     def __init__(self, *, grace: float, tell: Callable[[str], None]) -> None:
@@ -50,10 +51,12 @@ class Signals:
         signal.signal(number, self._receive)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested is not None:
-            self._leave_now(number)
-        self.requested = number
         self._start_grace(number)
+        if self.requested is not None:
+            if signal.Signals(number).name in _IMPATIENT:
+                self._leave_now(number)
+            return  # one kill or closed terminal often sends the same signal twice: through a parent, a shell
+        self.requested = number
         if self.waits_for_save_point:
             self._tell(
                 f"{self.name} received: saving at the next point that can be resumed; again: stop at once"
