@@ -191,7 +191,7 @@ class Mapped:
                 before=before,
             )  # fmt: skip
             return True
-        if tries <= self.retries:
+        if tries <= self.retries and outcome.retryable:
             self.session.console.say(f"{self.path} {outcome.key}: {outcome.failure}; trying again")
             return False
         self._quarantine(outcome, position, tries)

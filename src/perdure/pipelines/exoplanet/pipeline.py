@@ -18,6 +18,7 @@ PHASES = ("discover", "load", "split", "preprocess", "build", "train", "evaluate
 
 def main(data: Path | None, preset: str, folder: Path | None) -> int:
     """Run or resume the pipeline in `folder`; returns the exit code. `data` of None simulates curves."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
     # Waiting threads that spin slow every other process down, and win nothing here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     place = folder or Path.cwd() / "runs" / "exoplanet"
