@@ -100,7 +100,7 @@ def build(architecture: Architecture, *, seed: int) -> keras.Model:
             kernel_initializer=keras.initializers.HeNormal(seed=seeds.draw()),
             name=f"conv{number}",
         )(x)
-        x = layers.BatchNormalization(name=f"norm{number}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
         x = Halve(name=f"pool{number}")(x)
     x = _recurrent(architecture, seeds)(x)

@@ -8,6 +8,7 @@ import html
 import io
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,10 @@ def publish(
     run: perdure.Run, model: Any, architecture: dict[str, Any], preprocessor: dict[str, Any], data: DataSet,
     result: dict[str, Any], split: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write all exports; a file that is there with the same content is left alone."""
+    """Write all exports, unless they are there already for this very result."""
+    source = _source(architecture, preprocessor, result)
+    if is_published(run.exports, source):
+        return
     history = _table(run.history("train"))
     pictures = _pictures(run, data, result, history)
     documents = {
@@ -54,7 +58,28 @@ def publish(
     digests = {
         name: hashlib.sha256(content).hexdigest() for name, content in sorted((documents | pictures).items())
     }
-    run.export("manifest.json", _json({"format": 1, "pipeline": "exoplanet", "files": digests}))
+    run.export(
+        "manifest.json", _json({"format": 1, "pipeline": "exoplanet", "made_from": source, "files": digests})
+    )
+
+
+def is_published(exports: Path, source: str) -> bool:
+    """Whether the manifest is of this result, and every file is as the manifest says."""
+    try:
+        manifest = json.loads((exports / "manifest.json").read_text())
+        return bool(manifest["made_from"] == source) and all(
+            hashlib.sha256((exports / name).read_bytes()).hexdigest() == digest
+            for name, digest in manifest["files"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _source(architecture: dict[str, Any], preprocessor: dict[str, Any], result: dict[str, Any]) -> str:
+    """Digest of what the exports are made from."""
+    hasher = hashlib.sha256(_json([architecture, preprocessor, result["metrics"], result["calibration"]]))
+    hasher.update(np.ascontiguousarray(result["test"]["probability"]).tobytes())
+    return hasher.hexdigest()
 
 
 def _table(entries: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -212,7 +237,6 @@ def _predictions(test: dict[str, Any]) -> bytes:
 def _keras_file(model: Any) -> bytes:
     """The network in Keras' own format, for other programs; perdure itself loads `weights.safetensors`."""
     import tempfile
-    from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "best.keras"
