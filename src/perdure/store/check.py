@@ -1,0 +1,260 @@
+"""Does a run's folder hold what its database says, and the database what it said before?
+
+Every row is compared with its file and every file with its rows. A finding is something lost or altered. A leftover
+is a file that counts for nothing (an attempt died before its row was written): it harms nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from perdure import files
+from perdure.errors import StorageError
+from perdure.results import blobs_of
+from perdure.store import backup
+from perdure.store.database import Database, Reader, is_sound, quoted
+from perdure.store.generations import SUFFIX, path_of
+from perdure.store.tables import Tables
+
+_BLOB = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]+)?")
+DAMAGED = ".damaged-"  # what `files.set_aside` puts behind a name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    kind: str  # 'database', 'backup', 'snapshot', 'history', 'unit', 'blob', 'rows' or 'export'
+    subject: str  # a loop, a phase, a table or a file
+    problem: str
+    key: str = ""  # of the unit
+    number: int = 0  # of the generation
+    file: str = ""  # the damaged file, relative to the run's folder
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check looked at and what it found."""
+
+    findings: tuple[Finding, ...]
+    leftovers: tuple[Path, ...]
+    counts: dict[str, int]  # kind -> how many were compared
+
+
+def check(folder: Path, reader: Reader) -> Checked:
+    """Compare a run's rows with its files, both ways."""
+    counts: dict[str, int] = {}
+    findings: list[Finding] = []
+    for kind, look in _LOOKS:
+        found = list(look(folder, reader))
+        findings += [finding for finding in found if isinstance(finding, Finding)]
+        counts[kind] = sum(1 for finding in found if finding is None)
+    for finding in findings:
+        counts[finding.kind] = counts.get(finding.kind, 0) + 1
+    return Checked(tuple(findings), tuple(leftovers(folder, reader)), counts)
+
+
+def _found(
+    problem: str | None, kind: str, subject: str, *, key: str = "", number: int = 0, file: str = ""
+) -> Finding | None:
+    return Finding(kind, subject, problem, key, number, file) if problem else None
+
+
+def _database(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    lines = [str(row[0]) for row in reader.rows("PRAGMA integrity_check(20)")]
+    if lines == ["ok"]:
+        yield None
+    else:
+        yield from (Finding("database", reader.path.name, line) for line in lines)
+
+
+def _rolling_backup(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    path = folder / backup.NAME
+    if path.exists():
+        yield None if is_sound(path) else Finding("backup", path.name, "is unreadable")
+
+
+def _snapshots(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    rows = reader.rows(
+        "SELECT loop, generation, size, sha256 FROM snapshots WHERE state = 'kept' ORDER BY 1, 2"
+    )
+    for row in rows:
+        path = path_of(folder, row["loop"], row["generation"])
+        problem = _file_problem(path, row["size"], row["sha256"])
+        yield _found(problem, "snapshot", row["loop"], number=row["generation"])
+
+
+def _file_problem(path: Path, size: int, sha256: str) -> str | None:
+    place = f"{path.parent.name}/{path.name}"
+    try:
+        if not path.is_file():
+            return f"{place} is missing"
+        if (found := path.stat().st_size) != size:
+            return f"{place} has {found} bytes, and its row says {size}"
+        return None if files.digest(path) == sha256 else f"{place} does not match its digest"
+    except (OSError, StorageError) as error:
+        return f"{place} cannot be read ({error})"
+
+
+def _history(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    """Entries and rows of a loop must be there up to its newest generation."""
+    tables = [row["name"] for row in reader.rows("SELECT name FROM user_tables")]
+    newest = reader.rows(
+        "SELECT loop, max(generation), logged, inserted FROM snapshots WHERE state = 'kept' GROUP BY loop"
+    )
+    for row in newest:
+        loop = row["loop"]
+        logged = _count(
+            reader, "SELECT count(*) FROM history WHERE loop = ? AND seq < ?", loop, row["logged"]
+        )
+        if logged != row["logged"]:
+            yield Finding("history", loop, f"{row['logged'] - logged} of {row['logged']} entries are missing")
+        inserted = sum(
+            _count(reader, f"SELECT count(*) FROM {quoted(name)} WHERE _phase = ?", loop)  # noqa: S608 - quoted
+            for name in tables
+        )
+        if inserted != row["inserted"]:
+            yield Finding(
+                "rows", loop, f"has {inserted} rows in tables, and its snapshot says {row['inserted']}"
+            )
+        yield None
+
+
+def _count(reader: Reader, sql: str, *values: object) -> int:
+    row = reader.row(sql, values)
+    return int(row[0]) if row else 0
+
+
+def _units(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    rows = reader.rows(
+        "SELECT phase, key, document, digest FROM units WHERE state = 'done' ORDER BY phase, position"
+    )
+    for row in rows:
+        problem = None
+        if hashlib.sha256((row["document"] or "").encode()).hexdigest() != row["digest"]:
+            problem = "its recorded result does not match its digest"
+        yield _found(problem, "unit", row["phase"], key=row["key"])
+
+
+def _blobs(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    """Files that results refer to; each is read once, however many results name it."""
+    sizes = {row["digest"]: row["size"] for row in reader.rows("SELECT digest, size FROM blobs")}
+    problems: dict[str, str | None] = {}
+    for phase, key, digest, suffix in references(reader):
+        if digest not in problems:
+            path = folder / "blobs" / f"{digest}{suffix}"
+            known = sizes.get(digest)
+            problems[digest] = (
+                f"{digest[:12]}{suffix} has no row" if known is None else _file_problem(path, known, digest)
+            )
+        problem = problems[digest]
+        yield _found(problem, "blob", phase, key=key, file=f"blobs/{digest}{suffix}")
+
+
+def references(reader: Reader) -> Iterator[tuple[str, str, str, str]]:
+    """Phase, key, digest and suffix of each file that a recorded result names."""
+    rows = reader.rows(
+        "SELECT phase, key, document FROM units WHERE state = 'done' AND document LIKE '%\"blob\"%'"
+    )
+    for row in rows:
+        try:
+            named = blobs_of(row["document"])
+        except ValueError:
+            continue  # a document that is no JSON fails its digest: it is reported as a unit
+        for digest, suffix in named:
+            yield row["phase"], row["key"], digest, suffix
+
+
+def _rows(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    tables = Tables(cast(Database, reader))  # it only reads here
+    for row in reader.rows(
+        "SELECT r.name, r.phase, r.key, r.position, r.digest FROM user_rows r LEFT JOIN units u ON u.phase = r.phase "
+        "AND u.key = r.key WHERE coalesce(u.state, 'done') != 'redo' ORDER BY r.name, r.phase, r.position"
+    ):
+        found = tables.digest(row["name"], phase=row["phase"], position=row["position"])
+        problem = (
+            None if found == row["digest"] else f"rows in table {row['name']!r} do not match their digest"
+        )
+        yield _found(problem, "rows", row["phase"], key=row["key"])
+
+
+_LOOKS = (
+    ("database", _database),
+    ("backup", _rolling_backup),
+    ("snapshot", _snapshots),
+    ("history", _history),
+    ("unit", _units),
+    ("blob", _blobs),
+    ("rows", _rows),
+)
+
+
+def leftovers(folder: Path, reader: Reader) -> Iterator[Path]:
+    """Files that no row names: half-written ones, and those whose attempt died before it recorded them."""
+    kept = {
+        path_of(folder, row["loop"], row["generation"])
+        for row in reader.rows("SELECT loop, generation FROM snapshots WHERE state = 'kept'")
+    }
+    blobs = {f"{row['digest']}{row['suffix']}" for row in reader.rows("SELECT digest, suffix FROM blobs")}
+    for path in _files(folder):
+        part = path.relative_to(folder).parts[0]
+        if (
+            path.name.endswith(files.TEMPORARY)
+            or (part == "snapshots" and path.suffix == SUFFIX and path not in kept)
+            or (part == "blobs" and _BLOB.fullmatch(path.name) and path.name not in blobs)
+        ):
+            yield path
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """Damaged files that were kept when something stood in for them."""
+    return [path for path in _files(folder) if DAMAGED in path.name]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for base, names, found in os.walk(folder):
+        if Path(base) == folder:
+            names[:] = [name for name in names if name not in {"backups", "cache"}]
+        names.sort()
+        yield from (Path(base, name) for name in sorted(found))
+
+
+def unreferenced(reader: Reader) -> list[tuple[str, str]]:
+    """Digest and suffix of blobs that no recorded result names any more."""
+    named = {digest for _, _, digest, _ in references(reader)}
+    rows = reader.rows("SELECT digest, suffix FROM blobs ORDER BY digest")
+    return [(row["digest"], row["suffix"]) for row in rows if row["digest"] not in named]
+
+
+def is_completed(reader: Reader) -> bool:
+    """Whether the last attempt ended well and no phase is open."""
+    last = reader.row("SELECT outcome FROM attempts ORDER BY id DESC LIMIT 1")
+    open_phase = reader.row("SELECT 1 FROM phases WHERE state != 'completed' LIMIT 1")
+    return last is not None and last["outcome"] == "completed" and open_phase is None
+
+
+def needed_bytes(reader: Reader) -> int:
+    """Bytes that the next saves will take: the largest snapshot of each loop, twice over."""
+    rows = reader.rows("SELECT loop, max(size) AS largest FROM snapshots GROUP BY loop")
+    return 2 * sum(int(row["largest"]) for row in rows)
+
+
+def last_refusals(reader: Reader) -> dict[str, tuple[float, list[str]]]:
+    """For each phase the changes refused last, unless they were accepted since: when, and what differed."""
+    found: dict[str, tuple[float, list[str]]] = {}
+    rows = reader.rows(
+        "SELECT at, event, subject, detail FROM journal WHERE event LIKE 'changes %' ORDER BY seq"
+    )
+    for row in rows:
+        if row["event"] == "changes refused":
+            found[row["subject"]] = (row["at"], json.loads(row["detail"])["differences"])
+        else:
+            found.pop(row["subject"], None)
+    return found
