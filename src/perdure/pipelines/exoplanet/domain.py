@@ -95,11 +95,11 @@ class Domain:
     def from_document(cls, document: dict[str, Any]) -> Self:
         """The domain that a document describes."""
         ranges = document.get("ranges", {})
-        if document.get("format") != _FORMAT or tuple(ranges) != MEASURES:
+        if document.get("format") != _FORMAT or set(ranges) != set(MEASURES):
             raise FormatError(
                 f"a training domain of format {document.get('format')!r} with {sorted(ranges)} was found; "
                 f"this version reads format {_FORMAT} with {sorted(MEASURES)}; use the version of perdure "
                 "that wrote it"
             )
-        low, high = zip(*ranges.values(), strict=True)
+        low, high = zip(*(ranges[measure] for measure in MEASURES), strict=True)
         return cls(tuple(low), tuple(high), document["cadence_d"])
