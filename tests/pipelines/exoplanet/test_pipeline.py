@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from processes import KILLED, digest, environment, rows
 
 ROOT = Path(__file__).resolve().parents[3]
