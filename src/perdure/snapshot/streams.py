@@ -41,14 +41,15 @@ def seed(value: int, *, only: frozenset[str] | None = None) -> None:
         sys.modules["tensorflow"].random.set_seed(value & 0x7FFFFFFF)
 
 
-def capture() -> Part:
-    """The state of every stream, as the part `streams`."""
+def capture(*, only: frozenset[str] | None = None) -> Part:
+    """The state of the streams of all loaded libraries (or of those in `only`), as the part `streams`."""
+    wanted = loaded() if only is None else only & loaded()
     value: dict[str, object] = {"random": python_random_state(random.getstate())}
     legacy: Any = np.random.get_state(legacy=False)
     value["numpy"] = {**legacy, "state": dict(legacy["state"])}
-    if "torch" in sys.modules:
+    if "torch" in wanted:
         value["torch"] = sys.modules["torch"].get_rng_state().numpy()
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in wanted:
         value["tensorflow"] = _tensorflow_state()
     return Part("streams", *flatten(value, owner="the random streams"))
 
