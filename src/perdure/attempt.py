@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from perdure.phase import Session
 from perdure.settings import Settings
 from perdure.signals import Signals
 from perdure.store import Store
+from perdure.store.attempts import redacted_line
 
 if TYPE_CHECKING:
     from perdure.snapshot.policy import Budget, Every
@@ -34,6 +36,7 @@ class Attempt:
     _writer: Writer | None = None
     _seeded: frozenset[str] = frozenset()
     _left: bool = False
+    _process: int = field(default_factory=os.getpid)
 
     @classmethod
     def begin(
@@ -52,8 +55,12 @@ class Attempt:
 
         clock = SystemClock()
         store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
-        settings.tell_folder(folder)
-        console = Console(folder / "run.log", phases=phases, detached=settings.detached)
+        try:
+            settings.tell_folder(folder)
+            console = Console(folder / "run.log", phases=phases, detached=settings.detached)
+        except BaseException:
+            store.close()
+            raise
         signals = Signals(grace=settings.grace, tell=console.say)
         session = Session(store, console, signals, settings, config, seed)
         attempt = cls(session, Budget(clock, budget), keep)
@@ -77,10 +84,9 @@ class Attempt:
         with store.transaction():
             store.set_meta("phases", phases)
             store.set_meta("budget", self.budget.share)
-            store.set_meta("target", session.settings.command or " ".join(sys.argv[:1]))
+            store.set_meta("target", redacted_line([session.settings.command or " ".join(sys.argv[:1])]))
         session.remember_files()
-        for phase in session.settings.redo:
-            changes.redo(session, phase)
+        changes.redo(session, session.settings.redo)
         self.seed_new_streams()
         self._tell_start(fresh)
 
@@ -134,7 +140,7 @@ class Attempt:
 
     def leave(self, error: BaseException | None) -> None:
         """Stop the writer, record how the attempt ended, give everything back. Once."""
-        if self._left:
+        if self._left or os.getpid() != self._process:  # a fork that ends leaves its parent's run alone
             return
         self._left = True
         try:

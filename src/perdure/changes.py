@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from perdure import files
 from perdure.errors import ChangedError, UsageError
 from perdure.fingerprint import flattened
 from perdure.phase import Session
@@ -41,13 +42,16 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return lines
 
 
-def redo(session: Session, name: str) -> None:
-    """Forget a phase and all after it, as `--redo` asks."""
-    if session.store.units.phase(name) is None:
-        known = ", ".join(p.path for p in session.store.units.phases()) or "none"
-        raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
-    session.console.say(f"{name} and all after it are computed again")
-    _forget(session, [name, *session.store.units.after(name)], why="--redo")
+def redo(session: Session, names: Sequence[str]) -> None:
+    """Forget phases and all after them, as `--redo` asks. One that was forgotten already is as good as new."""
+    store = session.store
+    for name in names:
+        if store.units.phase(name) is not None:
+            session.console.say(f"{name} and all after it are computed again")
+            _forget(session, [name, *store.units.after(name)], why="--redo")
+        elif not store.journal.has("phase forgotten", name):
+            known = ", ".join(p.path for p in store.units.phases()) or "none"
+            raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
 
 
 def forget_after(session: Session, path: str, *, why: str) -> None:
@@ -61,9 +65,12 @@ def forget_after(session: Session, path: str, *, why: str) -> None:
 def _forget(session: Session, paths: Sequence[str], *, why: str) -> None:
     from perdure.snapshot import recovery
 
-    for path in paths:
-        recovery.discard(session.store, path)
-        with session.store.transaction():
-            session.store.units.forget(path)
-            session.store.tables.forget(path, keep_data=False)
-            session.store.journal.add("phase forgotten", path, why=why)
+    store = session.store
+    with store.transaction():  # first all rows at once, then files: a file without a row counts for nothing
+        snapshots = [file for path in paths for file in recovery.files_of(store, path)]
+        for path in paths:
+            store.units.forget(path)
+            store.tables.forget(path, keep_data=False)
+            store.journal.add("phase forgotten", path, why=why)
+    for file in snapshots:
+        files.remove(file)

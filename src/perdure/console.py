@@ -5,14 +5,17 @@ Everything shown also goes to `run.log`. A closed pipe or a vanished terminal ne
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from perdure.files import storage_error
 
 _BAR = 24  # characters
 _REDRAW = 0.1  # seconds between two drawings of a bar
@@ -30,12 +33,15 @@ class Console:
 
     def __init__(self, log: Path, *, phases: Sequence[str] = (), detached: bool = False) -> None:
         self._phases = list(phases)
-        self._log = log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        log.chmod(0o600)
+        try:
+            self._log = log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            log.chmod(0o600)
+        except OSError as error:
+            raise storage_error(error, log) from error
         if detached:
             _redirect(self._log)
         self._tees = [_Tee.over("stdout", self._log), _Tee.over("stderr", self._log)]
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a signal may speak while a bar is being drawn
         self._bar: _Bar | None = None
 
     def say(self, text: object) -> None:
@@ -69,7 +75,7 @@ class Console:
         self._clear()
         for tee in self._tees:
             tee.undo()
-        self._log.close()
+        quietly(self._log.close)
 
 
 def _redirect(log: IO[str]) -> None:
@@ -157,31 +163,21 @@ class _Tee(io.TextIOBase):
         return tee
 
     def write(self, text: str) -> int:
-        self._quietly(lambda: self._stream.write(text))
-        if self._copy is not None:
-            self._quietly(lambda: self._copy.write(text))
+        quietly(lambda: self._stream.write(text))
+        copy = self._copy
+        if copy is not None:
+            quietly(lambda: copy.write(text))
         return len(text)
 
     def draw(self, text: str) -> None:
         """To the terminal only."""
-        self._quietly(lambda: self._stream.write(text))
-        self._quietly(self._stream.flush)
+        quietly(lambda: self._stream.write(text))
+        quietly(lambda: self._stream.flush())
 
     def flush(self) -> None:
-        self._quietly(self._stream.flush)
+        quietly(lambda: self._stream.flush())
         if self._copy is not None:
-            self._quietly(self._copy.flush)
-
-    @staticmethod
-    def _quietly(write: Any) -> None:
-        try:
-            write()
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-        ):  # a closed pipe, a gone terminal, a full disk, no stream at all
-            pass
+            quietly(self._copy.flush)
 
     def isatty(self) -> bool:
         try:
@@ -199,11 +195,33 @@ class _Tee(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         return getattr(self._stream, "encoding", None) or "utf-8"
 
-    @property
-    def buffer(self) -> Any:
-        return getattr(self._stream, "buffer")  # noqa: B009 - not every text stream has one
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)  # `buffer`, `reconfigure` and what else this stream may have
 
     def undo(self) -> None:
         self.flush()
+        _let_go(self._stream)
         if getattr(sys, self._name) is self:
             setattr(sys, self._name, self._stream)
+
+
+def quietly(action: Callable[[], object]) -> None:
+    """Speak to a terminal or a log that may be gone: nobody is to die in print.
+
+    RuntimeError is what Python says when a signal speaks while the same stream is being written.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
+        action()
+
+
+def _let_go(stream: IO[str] | None) -> None:
+    """What a closed pipe did not take would make Python fail in the end, when it tries once more."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        pass

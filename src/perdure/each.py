@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from perdure import results
-from perdure.errors import DamagedError, UsageError
+from perdure.errors import DamagedError, Stopped, UsageError
 from perdure.loop import left_by_break
-from perdure.phase import Session
+from perdure.phase import Session, path_of_unit
 from perdure.seams import seam
 from perdure.snapshot import streams
 from perdure.snapshot.parts import Part
@@ -60,12 +61,22 @@ class Step:
         recorded = self.session.store.units.one(self.path, "")
         if recorded is not None and recorded.state == "done":
             try:
-                return self.session.reload(self.path, recorded)
+                value = self.session.reload(self.path, recorded)
             except DamagedError as error:
                 recorded = self.session.lost(self.path, recorded, error)
+                self.session.reopen(self.path)
+            else:
+                self.session.complete(
+                    self.path, seconds=0.0
+                )  # the attempt before may have died just before that
+                return value
         began = time.monotonic()
-        with streams.unit(unit_seed(self.session, self.path, "")):
-            value = function(*arguments, **options)
+        try:
+            with streams.unit(unit_seed(self.session, self.path, "")):
+                value = function(*arguments, **options)
+        except Stopped:
+            self.session.console.say(f"{self.path}: discarded; it starts again next time")
+            raise
         seam("unit.computed")
         seconds = time.monotonic() - began
         unit = self.session.commit_unit(
@@ -97,6 +108,7 @@ class Each:
     finished: bool = False
     left: str = ""  # how the `for` statement let go before the end: 'break' or 'exception'
     running: weakref.ref[Items] | None = None
+    _pending: deque[str] | None = None
     _recorded: Unit | None = None
     _outer: Part | None = None
     _began: float = 0.0
@@ -120,19 +132,28 @@ class Each:
     def unit_path(self) -> str:
         """Path of the unit whose body runs: loops inside it are named below it."""
         assert self.current is not None
-        return f"{self.path}/{self.current.key}"
+        return path_of_unit(self.path, self.current.key)
 
     def next_item(self) -> Item | None:
         """Commit the unit whose body just ended and begin the next pending one; None at the end."""
         if self.current is not None:
             self.complete_unit()
-        done = self.session.store.units.all(self.path)
-        for key, argument in self.items.items():
-            if key not in done or not self._is_whole(done[key]):
-                self._begin(key, argument)
-                return self.current
+        if self._pending is None:
+            self._pending = self._find_pending()
+        if self._pending:
+            self._begin(self._pending.popleft())
+            return self.current
         self.finish()
         return None
+
+    def _find_pending(self) -> deque[str]:
+        phase, done = self.session.store.units.phase(self.path), self.session.store.units.all(self.path)
+        if phase is not None and phase.ended:
+            return deque()
+        pending = deque(key for key in self.items if key not in done or not self._is_whole(done[key]))
+        if pending:
+            self.session.reopen(self.path)
+        return pending
 
     def _is_whole(self, unit: Unit) -> bool:
         if unit.state != "done":
@@ -144,8 +165,8 @@ class Each:
             return False
         return True
 
-    def _begin(self, key: str, argument: object) -> None:
-        self.current, self.log, self._began = Item(key, argument), UnitLog(), time.monotonic()
+    def _begin(self, key: str) -> None:
+        self.current, self.log, self._began = Item(key, self.items[key]), UnitLog(), time.monotonic()
         self._recorded = self.session.store.units.one(self.path, key)
         value = unit_seed(self.session, self.path, key)
         if value is not None:
@@ -164,8 +185,7 @@ class Each:
             before=self._recorded,
         )  # fmt: skip
         self.current = None
-        done = sum(unit.state == "done" for unit in self.session.store.units.all(self.path).values())
-        self.session.console.progress(self.path, done, len(self.items))
+        self.session.console.progress(self.path, len(self.items) - len(self._pending or ()), len(self.items))
 
     def _return_streams(self) -> None:
         if self._outer is not None:
@@ -177,10 +197,13 @@ class Each:
         self.session.complete(self.path, seconds=time.monotonic() - self._phase_began)
 
     def end_by_break(self) -> None:
-        """The body left by `break`: its unit counts; the others stay pending."""
-        if self.current is not None:
-            self.complete_unit()
-        self.finished = True
+        """The body left by `break`: its unit counts, and the others stay pending, on a rerun too."""
+        with self.session.signals.deferred():
+            if self.current is not None:
+                self.complete_unit()
+            with self.session.store.transaction():
+                self.session.store.units.end(self.path)
+            self.finish()
 
     def abandon(self) -> None:
         """The body raised: nothing of its unit counts."""
@@ -207,4 +230,4 @@ class Items:
 
     def __del__(self) -> None:
         if not self._each.finished:
-            self._each.left = "break" if left_by_break(sys._getframe(1)) else "exception"
+            self._each.left = "break" if left_by_break(sys._getframe().f_back) else "exception"

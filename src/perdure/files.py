@@ -44,9 +44,11 @@ def publish(
         _rename(temporary, path)
         seam(f"{kind}.folder")
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         remove(temporary)  # after a failed sync its pages may be gone: never used, never synced again
-        raise storage_error(error, path) from error
+        if isinstance(error, OSError):
+            raise storage_error(error, path) from error
+        raise
     seam(f"{kind}.published")
     return size
 
@@ -205,7 +207,7 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     free = _free_or_unknown(path.parent)
     return StorageError(
-        f"cannot write {path}: {advice} ({name}, {free}), then run the same command again; "
+        f"cannot use {path}: {advice} ({name}, {free}), then run the same command again; "
         "everything saved before is intact"
     )
 
@@ -230,4 +232,4 @@ def name_for(text: str) -> str:
         if stem not in _RESERVED and plain == plain.strip(" .") and plain:
             return plain
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{plain[:60].strip(' .')}-{mark}"
+    return f"{plain[:60].strip(' .')}+{mark}"  # no plain name has a '+', so that nobody can name a unit like this

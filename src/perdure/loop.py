@@ -67,6 +67,7 @@ class Loop:
     _metric: float | None = None
     _began: float = 0.0
     _started: bool = False
+    _warned: bool = False
     running: weakref.ref[Iterations] | None = None
 
     @property
@@ -118,6 +119,7 @@ class Loop:
         self._began = self.session.store.clock.monotonic()
         with self.session.signals.deferred():
             snapshot = self.track.resume()
+            self.session.signals.waits_for_save_point = True
             if snapshot is None:
                 self.session.console.say(f"{self.name}: fresh start at iteration 1 of {self.total}")
                 return
@@ -125,9 +127,12 @@ class Loop:
             self._check_fits(snapshot)
             if snapshot.cursor.batch or snapshot.cursor.stream:
                 self._pending = snapshot
+                self.track.say_again(self.position)
             else:
                 self._restore(snapshot)
             self._tell(snapshot)
+            if self.finished:
+                self._complete()
 
     def _check_fits(self, snapshot: Snapshot) -> None:
         if self.position > self.total:
@@ -150,6 +155,9 @@ class Loop:
             source.restore(arrays, _parsed(document))
         arrays, document = snapshot.part("streams")
         streams.restore(arrays, _parsed(document))
+        if not snapshot.final:
+            said = _parsed(snapshot.part("loop")[1])
+            self._stopping, self._metric = bool(said["stopped"]), said["metric"]
 
     def _tell(self, snapshot: Snapshot) -> None:
         if self.finished:
@@ -170,7 +178,6 @@ class Loop:
             return None
         self._answer_signal()
         self._open, self._stream, self._batch, self._metric = True, 0, 0, None
-        self.session.signals.waits_for_save_point = True
         return self.position
 
     def complete_iteration(self) -> None:
@@ -182,7 +189,6 @@ class Loop:
                 "time its body never called run.batches; call it in every iteration"
             )
         self._open = False
-        self.session.signals.waits_for_save_point = False
         with self.session.signals.deferred():
             self._offer_best()
             self.position += 1
@@ -190,6 +196,15 @@ class Loop:
             ends = self._stopping or self.position >= self.total
             if not ends and self.track.is_due(iteration_ended=True):
                 self.track.save(Cursor(self.position), self._parts)
+            self._warn_if_stale()
+
+    def _warn_if_stale(self) -> None:
+        if self.track.is_stale and not self._warned:
+            self._warned = True
+            self.session.console.say(
+                f"warning: {self.name}: no array of state= changed between two snapshots; if the script replaces one "
+                "(w = w - g), the loop cannot see the new one: change it in place (w -= g), or write state['w'] = w"
+            )
 
     def _offer_best(self) -> None:
         if self.goal is None:
@@ -207,8 +222,12 @@ class Loop:
         with self.session.signals.deferred():
             self.finished = True
             self.track.save(Cursor(self.position), self._parts, final=True)
-            seconds = self.session.store.clock.monotonic() - self._began
-            self.session.complete(self.track.loop, seconds=seconds)
+            self._complete()
+
+    def _complete(self) -> None:
+        self.session.signals.waits_for_save_point = False
+        seconds = self.session.store.clock.monotonic() - self._began
+        self.session.complete(self.track.loop, seconds=seconds)
 
     def end_by_break(self) -> None:
         """The body left the loop by `break`: its iteration counts, and the loop ends."""
@@ -227,12 +246,14 @@ class Loop:
             return
         cursor = Cursor(self.position, self._stream if self._open else 0, self._batch if self._open else 0)
         self.session.signals.waits_for_save_point = False
-        self.track.save(cursor, self._parts, wait=True)
+        if self._pending is None:  # else nothing was restored yet, and there is nothing new
+            self.track.save(cursor, self._parts, wait=True)
         raise self.session.signals.stopped()
 
     def _parts(self) -> list[Part]:
         parts = [Part(name, *source.capture()) for name, source in self.sources.items()]
-        return [*parts, streams.capture(), Part("loop", {}, {"stopped": self._stopping})]
+        said = {"stopped": self._stopping, "metric": self._metric if self._open else None}
+        return [*parts, streams.capture(), Part("loop", {}, said)]
 
     # -- what the body does --------------------------------------------------------------------------------------
 
@@ -290,7 +311,9 @@ class Iterations:
 
     def __del__(self) -> None:
         if not self._loop.finished:
-            self._loop.left = "break" if left_by_break(sys._getframe(1)) else "exception"
+            self._loop.left = "break" if left_by_break(sys._getframe().f_back) else "exception"
+            if self._loop.left == "exception":
+                self._loop.abandon()
 
 
 def left_by_break(frame: FrameType | None) -> bool:

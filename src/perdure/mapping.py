@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure import results
-from perdure.errors import DamagedError
+from perdure.errors import DamagedError, Stopped
 from perdure.executors import Call, Outcome, ProcessPool
 from perdure.phase import Session
 from perdure.seams import seam
@@ -85,8 +85,8 @@ class Mapped:
     table: str | None
     data: bool
     fingerprint: str
+    recovered: Callable[[], None]  # called before a unit that had failed is recorded as done
     tries: dict[str, int] = field(default_factory=dict)
-    recovered: bool = False  # a unit that had failed before is done now
 
     def run(self) -> MapResults:
         """Compute what is pending; returns all results."""
@@ -95,6 +95,7 @@ class Mapped:
         pending = [key for key in self.items if key not in units]
         self._announce(units, pending)
         if pending:
+            self.session.reopen(self.path)
             self._compute(pending, {key: position for position, key in enumerate(self.items)})
         units = self._current()
         failed = {key: str(unit.reason) for key, unit in units.items() if unit.state == "failed"}
@@ -117,8 +118,6 @@ class Mapped:
         return {key: recorded[key] for key in self.items if key in recorded and recorded[key].state != "redo"}
 
     def _is_whole(self, unit: Unit) -> bool:
-        if self.table:
-            return True
         try:
             self._verify(unit)
         except DamagedError as error:
@@ -127,9 +126,13 @@ class Mapped:
         return True
 
     def _verify(self, unit: Unit) -> None:
-        """Look at the files of a result without loading them."""
-        assert unit.document is not None
-        for digest, suffix in results.blobs_of(unit.document):
+        """Look at the record and the files of a result, or at its rows, without loading them."""
+        document = self.session.document_of(self.path, unit)
+        if self.table and not self.session.store.tables.are_whole(self.table, self.path, unit.key):
+            raise DamagedError(
+                f"the rows of {self.path} {unit.key!r} in table {self.table!r} do not match their digest"
+            )
+        for digest, suffix in results.blobs_of(document):
             self.session.store.blobs.locate(digest, suffix)
 
     def _find_in_table(self) -> None:
@@ -138,6 +141,8 @@ class Mapped:
         if not self.table or not self.data:
             return
         recorded = self.session.store.units.all(self.path)
+        if recorded.keys() >= self.items.keys():
+            return
         found = self.session.store.tables.found(self.table, phase=self.path, fingerprint=self.fingerprint)
         positions = {key: position for position, key in enumerate(self.items)}
         with self.session.store.transaction():
@@ -174,6 +179,11 @@ class Mapped:
                         self.session.console.progress(self.path, len(self.items) - left, len(self.items))
                     else:
                         pool.submit(Call(outcome.key, self.items[outcome.key]))
+        except Stopped:
+            self.session.console.say(
+                f"{self.path}: {', '.join(pool.running) or 'nothing'} discarded; to start again next time"
+            )
+            raise
         finally:
             pool.close()
 
@@ -184,7 +194,8 @@ class Mapped:
         if outcome.failure is None:
             assert isinstance(outcome.value, results.Encoded | Rows)
             before = self.session.store.units.one(self.path, outcome.key)
-            self.recovered |= before is not None and before.state == "failed"
+            if before is not None and before.state == "failed":
+                self.recovered()
             self.session.commit_unit(
                 self.path, outcome.key, outcome.value, position=position, tries=tries, seconds=outcome.seconds,
                 table=self.table, data=self.data, fingerprint_digest=self.fingerprint,

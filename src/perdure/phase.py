@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ class Session:
                     self.store.tables.replace(
                         name, added, phase=path, key=key, position=position, fingerprint="", data=False
                     )
-                self.store.generations.log(f"{path}/{key}" if key else path, list(entries))
+                self.store.generations.log(path_of_unit(path, key), list(entries))
                 self.store.units.complete(
                     path, key, position=position, document=encoded.document, digest=encoded.digest, tries=tries,
                     seconds=seconds,
@@ -205,8 +206,28 @@ class Session:
 
     def reload(self, path: str, unit: Unit) -> object:
         """A unit's result as its record has it. Raises DamagedError when a file of it is gone or damaged."""
-        assert unit.document is not None
-        return results.decode(unit.document, self.store.blobs.locate)
+        return results.decode(self.document_of(path, unit), self.store.blobs.locate)
+
+    def document_of(self, path: str, unit: Unit) -> str:
+        """A unit's recorded document. Raises DamagedError when it does not match its digest."""
+        document = unit.document or ""
+        if hashlib.sha256(document.encode()).hexdigest() != unit.digest:
+            raise DamagedError(
+                f"the recorded result of {path_of_unit(path, unit.key)} does not match its digest"
+            )
+        return document
+
+    def arrange(self, path: str, keys: list[str]) -> None:
+        """Keys may have been added before others: give the units that are done the positions of now."""
+        recorded = self.store.units.all(path)
+        positions = {key: number for number, key in enumerate(keys)}
+        rest = [key for key in recorded if key not in positions]
+        positions |= {key: len(keys) + number for number, key in enumerate(rest)}
+        moved = {key: positions[key] for key in recorded if recorded[key].position != positions[key]}
+        if moved:
+            with self.store.transaction():
+                self.store.tables.move(path, moved)
+                self.store.units.move(path, moved)
 
     def lost(self, path: str, unit: Unit, error: DamagedError) -> Unit:
         """A result's file is damaged: note it, so that the unit is computed again."""
@@ -216,13 +237,21 @@ class Session:
             self.store.journal.add("result damaged", path, key=unit.key)
         return self._unit(path, unit.key)
 
+    def reopen(self, path: str) -> None:
+        """There is work to do again in a phase that may have been through."""
+        with self.store.transaction():
+            self.store.units.set_phase(path, state="running")
+
     def complete(self, path: str, *, seconds: float) -> None:
-        """A phase is through: record it and refresh the rolling backup."""
+        """A phase is through: record it and refresh the rolling backup. Nothing when that was done before."""
         with self.signals.deferred():
+            recorded = self.store.units.phase(path)
+            if recorded is not None and recorded.state == "completed":
+                return
             with self.store.transaction():
                 self.store.units.set_phase(path, state="completed", more_seconds=seconds)
                 self.store.journal.add("phase completed", path, seconds=round(seconds, 3))
-            self.store.back_up()
+            self.store.back_up(only_if_due="/" in path)
 
 
 def valid_name(name: object) -> str:
@@ -257,6 +286,11 @@ def _is_broken(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def path_of_unit(path: str, key: str) -> str:
+    """Where a unit's own log, and the loops inside it, are kept: a '/' in its key opens no level of its own."""
+    return f"{path}/{key.replace('~', '~0').replace('/', '~1')}" if key else path
 
 
 def place_of(frame: FrameType) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import changes, files
 from perdure.attempt import Attempt
-from perdure.console import printable
-from perdure.errors import MainGuardError, NondeterminismError, PerdureError, UsageError
+from perdure.console import printable, quietly
+from perdure.errors import MainGuardError, NondeterminismError, PerdureError, Stopped, UsageError
 from perdure.phase import caller, keyed, place_of, valid_name
 from perdure.settings import Settings, folder_for, overridden
 
@@ -196,15 +196,14 @@ class Run:
         mapped = Mapped(
             self._session, path, self._fingerprinted(path, items), function, workers or default_workers(), retries,
             seconds_of(timeout, name="timeout") if timeout is not None else None, into, data, current.digest,
+            lambda: changes.forget_after(self._session, path, why="a unit that had failed is done now"),
         )  # fmt: skip
-        results = mapped.run()
-        if mapped.recovered:
-            changes.forget_after(self._session, path, why="units that had failed are done now")
-        return results
+        return mapped.run()
 
     def _fingerprinted(self, path: str, items: dict[str, Any]) -> dict[str, Any]:
         """Refuse units whose argument is another than the one their result was computed from."""
         self._session.check_arguments(path, {key: value for key, value in items.items() if str(value) != key})
+        self._session.arrange(path, list(items))
         return items
 
     def each(self, name: str, keys: Iterable[Any] | Mapping[str, Any], *, version: str | None = None) -> Each:
@@ -316,6 +315,7 @@ class Run:
 
     def history(self, loop: str) -> list[dict[str, object]]:
         """All that was logged in a loop: one dict an entry, with `position`."""
+        self._attempt.drain()  # what is being saved right now belongs to it
         return [
             {"position": e.position, **e.values} for e in self._session.entries_of(self._attempt.tracks, loop)
         ]
@@ -328,7 +328,7 @@ class Run:
 
     def _enter(self, name: str) -> str:
         """The path of a new phase at this point of the script."""
-        from perdure.each import Each
+        from perdure.each import Each, Step
 
         self._settle()
         self._attempt.seed_new_streams()
@@ -337,6 +337,10 @@ class Run:
         scope = self._scopes[-1]
         if isinstance(scope, Each):
             return f"{scope.unit_path()}/{valid_name(name)}"
+        if not isinstance(scope, Step) and scope.running is None:
+            raise UsageError(
+                f"{name!r} comes before the loop {scope.path!r}, made above, was run; run that one first"
+            )
         raise UsageError(
             f"{name!r} is used inside the body of {scope.path!r}; loops and steps may be nested in run.each only "
             "(inside a loop use run.batches, run.log and state=)"
@@ -370,6 +374,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Stopped):
+            self._tell_discarded()
         if error is None:
             try:
                 self._settle()
@@ -378,6 +384,13 @@ class Run:
                 self._attempt.leave(late)
                 raise
         self._attempt.leave(error)
+
+    def _tell_discarded(self) -> None:
+        from perdure.each import Each
+
+        for scope in self._scopes:
+            if isinstance(scope, Each) and scope.current is not None:
+                self._session.console.say(f"{scope.unit_path()}: discarded; it starts again next time")
 
     def close(self) -> None:
         """End the run's attempt in order; the same as leaving the `with` block."""
@@ -405,7 +418,7 @@ def _install_error_messages() -> None:
             return
         if isinstance(error, NondeterminismError):
             previous(kind, error, trace)
-        print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True)
+        quietly(lambda: print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True))
         raise SystemExit(error.exit_code)
 
     show.is_perdures = True  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ class Signals:
         self._tell = tell
         self._shields = 0
         self._previous: dict[int, Any] = {}
+        self._timer: threading.Timer | None = None
         if threading.current_thread() is threading.main_thread():
             for name in _NAMES:
                 self._install(name)
@@ -66,14 +66,16 @@ class Signals:
 
     def _start_grace(self, number: int) -> None:
         """After SIGTERM somebody will kill the process soon: end in order before that."""
-        if number == getattr(signal, "SIGTERM", None):
-            timer = threading.Timer(self._grace, self._leave_now, [number])
-            timer.daemon = True
-            timer.start()
+        if number == getattr(signal, "SIGTERM", None) and self._timer is None:
+            self._timer = threading.Timer(self._grace, self._leave_now, [number])
+            self._timer.daemon = True
+            self._timer.start()
 
     def _leave_now(self, number: int) -> None:
-        self._tell("stopped at once; what was saved is intact, and the same command goes on from there")
-        sys.stderr.flush()
+        text = "stopped at once; what was saved is intact, and the same command goes on from there"
+        last_words = threading.Thread(target=self._tell, args=[text], daemon=True)
+        last_words.start()
+        last_words.join(1.0)  # a terminal that takes no more must not keep the process alive
         os._exit(128 + number)
 
     @property
@@ -97,7 +99,9 @@ class Signals:
             raise self.stopped()
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Give the signals back; the run is left, so nothing is to be ended any more."""
+        if self._timer is not None:
+            self._timer.cancel()
         for number, previous in self._previous.items():
             signal.signal(number, previous if previous is not None else signal.SIG_DFL)
         self._previous.clear()

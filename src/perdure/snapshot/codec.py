@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import blake3
 import numpy as np
 
 from perdure.errors import DamagedError, StateError
@@ -79,7 +80,7 @@ def _plan(arrays: tuple[tuple[str, str, tuple[int, ...], int], ...], start: int)
 
 def header(tensors: Sequence[Tensor], document: str) -> bytes:
     """The file's beginning, padded so that the tensors start at a multiple of eight bytes."""
-    entries: dict[str, object] = {"__metadata__": {_DOCUMENT: document}}
+    entries: dict[str, object] = {"__metadata__": {_DOCUMENT: document, "digest": _digest(document)}}
     for tensor in tensors:
         entries[tensor.name] = {
             "dtype": _CODES[tensor.dtype],
@@ -91,6 +92,10 @@ def header(tensors: Sequence[Tensor], document: str) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+def _digest(document: str) -> str:
+    return blake3.blake3(document.encode()).hexdigest()
+
+
 def read(path: Path, *, only: str | None = None) -> tuple[dict[str, np.ndarray], str]:
     """Tensors (memory-mapped, read-only) and the document. `only` keeps tensors whose name starts with it.
 
@@ -100,7 +105,7 @@ def read(path: Path, *, only: str | None = None) -> tuple[dict[str, np.ndarray],
         return _read(path, only or "")
     except OSError as error:
         raise storage_error(error, path) from error
-    except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
         raise DamagedError(f"{path} is not a readable snapshot ({type(error).__name__}: {error})") from error
 
 
@@ -111,7 +116,10 @@ def _read(path: Path, prefix: str) -> tuple[dict[str, np.ndarray], str]:
         if length > min(size - 8, _LARGEST_HEADER):
             raise ValueError(f"the header claims {length} bytes of {size}")
         entries = json.loads(stream.read(length))
-    document = entries.pop("__metadata__")[_DOCUMENT]
+    metadata = entries.pop("__metadata__")
+    document: str = metadata[_DOCUMENT]
+    if metadata["digest"] != _digest(document):
+        raise ValueError("the header does not match its digest")
     body = (
         np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length)
         if size > 8 + length

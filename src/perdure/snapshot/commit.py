@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,13 @@ class Staged:
     documents: dict[str, str]
     layout: tuple[Tensor, ...]
     content: memoryview
+
+    def digest(self) -> str:
+        """One digest of everything."""
+        hasher = blake3.blake3(canonical(self.documents).encode())
+        hasher.update(canonical([[t.name, t.dtype, t.shape] for t in self.layout]).encode())
+        hasher.update(self.content)
+        return hasher.hexdigest()
 
     def digests(self) -> dict[str, str]:
         """A digest of each part: its document, and its tensors' names, types, shapes and bytes."""
@@ -82,21 +89,38 @@ class Capture:
     cursor: Cursor
     final: bool
     fingerprint: str
+    follows: str  # the lineage: see `lineage`
     staged: Staged
     best: Staged | None
     best_digest: str
     history: tuple[Entry, ...]  # since the generation before
     logged: int  # entries in all
+    history_digest: str  # of all entries
     rows: tuple[LoopRows, ...]  # since the generation before
     inserted: int  # rows in all
     stall_seconds: float
 
+    def parts(self) -> dict[str, str]:
+        """The digest of each part, so that differences can be named without the file."""
+        parts = self.staged.digests() | {"history": self.history_digest}
+        return parts if self.best is None else parts | {"best": self.best_digest}
 
-def write(folder: Path, capture: Capture, hashing: ThreadPoolExecutor) -> Generation:
+
+def lineage(store: Store, before: Generation | None) -> str:
+    """What a snapshot follows: the parts of the generation before, or the run's settings for a first one."""
+    known = store.meta("settings") if before is None else before.parts
+    return blake3.blake3(canonical(known).encode()).hexdigest()
+
+
+def history_digest(before: str, entries: Iterable[Entry]) -> str:
+    """The digest of a history, from that of its beginning and the entries since."""
+    for entry in entries:
+        before = blake3.blake3((before + canonical(entry.as_document())).encode()).hexdigest()
+    return before
+
+
+def write(folder: Path, capture: Capture, parts: dict[str, str], hashing: ThreadPoolExecutor) -> Generation:
     """Publish the file; returns the generation that `record` commits."""
-    parts = capture.staged.digests()
-    if capture.best is not None:
-        parts["best"] = capture.best_digest
     path = path_of(folder, capture.loop, capture.number)
     files.make_folder(path.parent)
     hasher = hashlib.sha256()
@@ -131,6 +155,7 @@ def _document(capture: Capture, parts: dict[str, str]) -> str:
             "cursor": [cursor.position, cursor.stream, cursor.batch],
             "final": capture.final,
             "fingerprint": capture.fingerprint,
+            "follows": capture.follows,
             "parts": parts,
             "documents": capture.staged.documents,
             "best": capture.best.documents if capture.best is not None else None,
@@ -151,6 +176,9 @@ def record(store: Store, generation: Generation, capture: Capture, *, retired: l
     """Commit: from here on the snapshot counts. `retired` generations stop counting in the same transaction."""
     with store.transaction():
         store.generations.commit(generation, stall_seconds=capture.stall_seconds)
+        store.generations.rewind(
+            capture.loop, logged=capture.logged - len(capture.history)
+        )  # provisional ones
         store.generations.log(capture.loop, capture.history)
         for rows in capture.rows:
             store.tables.append(
@@ -171,6 +199,7 @@ class Header:
     cursor: Cursor
     final: bool
     fingerprint: str
+    follows: str
     parts: dict[str, str]
     documents: dict[str, str]
     best: dict[str, str] | None
@@ -191,7 +220,7 @@ def header_of(text: str, *, path: Path) -> Header:
             )
         return Header(
             document["loop"], document["generation"], Cursor(*document["cursor"]), document["final"],
-            document["fingerprint"], document["parts"], document["documents"], document["best"],
+            document["fingerprint"], document["follows"], document["parts"], document["documents"], document["best"],
             document["logged"], tuple(Entry(*entry) for entry in document["history"]),
             tuple(LoopRows.of(rows) for rows in document["rows"]), document["inserted"],
         )  # fmt: skip

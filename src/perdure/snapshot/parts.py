@@ -15,6 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from perdure.errors import StateError
+from perdure.snapshot import codec
+
+_RESERVED = {"best", "streams", "loop", "history", "__metadata__"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,9 @@ class Source(Protocol):
 def sources_of(state: Mapping[str, object]) -> dict[str, Source]:
     """A source for each named object. Raises StateError naming the first that cannot be captured."""
     for name in state:
-        if not isinstance(name, str) or not name or "/" in name or name in {"best", "streams"}:
+        if not isinstance(name, str) or not name or "/" in name or name in _RESERVED:
             raise StateError(
-                f"state= has a part called {name!r}; use a word without '/', not 'best' or 'streams'"
+                f"state= has a part called {name!r}; use a word without '/', not one of {sorted(_RESERVED)}"
             )
     return {name: _source(name, state, value) for name, value in state.items()}
 
@@ -174,7 +177,10 @@ def _flatten(value: Any, owner: str, path: str, tensors: dict[str, np.ndarray]) 
         items = [_flatten(item, owner, f"{path}/{i}", tensors) for i, item in enumerate(value)]
         return {type(value).__name__: items}
     array, library = _as_array(value, owner, path)
+    codec.dtype_name(array, owner=f"{owner}{path}")
     name = path.lstrip("/") or "value"
+    while name in tensors:  # {"a/b": x, "a": {"b": y}}
+        name += "'"
     tensors[name] = array
     return {"array": name, "library": library}
 
@@ -187,7 +193,7 @@ def _key(key: object, owner: str, path: str) -> object:
 
 def _as_array(value: Any, owner: str, path: str) -> tuple[np.ndarray, str]:
     library = type(value).__module__.partition(".")[0]
-    if isinstance(value, np.ndarray):
+    if type(value) in {np.ndarray, np.memmap}:  # other kinds have more than their bytes: masks, units
         return value, "numpy"
     if isinstance(value, np.generic):
         return np.asarray(value), "scalar"

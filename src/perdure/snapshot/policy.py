@@ -72,9 +72,9 @@ class AnyOf:
 
 def policy_of(every: Every) -> SavePolicy:
     """None or "epoch": each iteration; "30s": seconds; 500: training steps; a sequence: whichever comes first."""
-    if every is None or every in {"epoch", "iteration"}:
+    if every is None or (isinstance(every, str) and every in {"epoch", "iteration"}):
         return EachIteration()
-    if isinstance(every, bool):
+    if isinstance(every, bool) or not isinstance(every, int | str | Sequence) or every == () or every == []:
         raise UsageError(f"every={every!r} is not a time or a number of training steps; use '30s' or 500")
     if isinstance(every, int):
         if every < 1:
@@ -87,7 +87,7 @@ def policy_of(every: Every) -> SavePolicy:
 
 def seconds_of(text: str | float, *, name: str) -> float:
     """Seconds from "30s", "10m", "2h", "500ms", or a number."""
-    if isinstance(text, int | float) and not isinstance(text, bool):
+    if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
         return float(text)
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|min|m|h)\s*", str(text))
     if not match or float(match[1]) <= 0:

@@ -16,6 +16,7 @@ from perdure.store import Store
 from perdure.store.generations import Generation
 
 _FILE = re.compile(r"\d{8}\.safetensors")
+_BEST = "best/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +32,30 @@ def recover(store: Store) -> list[Recovered]:
     notes: list[Recovered] = []
     loops = {*store.generations.loops(), *(p.path for p in store.units.phases() if p.kind == "range")}
     for loop in sorted(loops):
-        notes += _finish_interrupted(store, loop)
+        while _finish_interrupted(store, loop):
+            pass  # when `run.db.backup` stands in, several generations may be waiting
         notes += _skip_damaged(store, loop)
         _rewind(store, loop)
     _remove_strays(store)
     return notes
 
 
-def _finish_interrupted(store: Store, loop: str) -> list[Recovered]:
+def _finish_interrupted(store: Store, loop: str) -> bool:
     """A file that is whole, but whose process died before its row was committed: commit it now."""
     recorded = store.generations.of_loop(loop)
     number = max((g.number for g in recorded), default=0) + 1
     path = commit.path_of(store.folder, loop, number)
     if not path.exists():
-        return []
+        return False
     try:
-        header, staged = _open(path)
+        header, arrays = _open(path)
     except DamagedError:
-        return []  # never counted, so nothing is lost: it is removed with the other strays
-    if header.loop != loop or header.number != number or _differs(header, staged):
-        return []
-    if header.logged - len(header.history) != (recorded[-1].logged if recorded else 0):
-        return []  # it does not follow the newest recorded generation
+        return False  # never counted, so nothing is lost: it is removed with the other strays
+    if header.loop != loop or header.number != number or _differs(header, arrays):
+        return False
+    kept = [g for g in recorded if g.state == "kept"]
+    if header.follows != commit.lineage(store, kept[-1] if kept else None):
+        return False  # of another run, or of another time in this one
     files.sync_folder(path.parent)
     with store.transaction():
         store.generations.commit(
@@ -64,7 +67,7 @@ def _finish_interrupted(store: Store, loop: str) -> list[Recovered]:
         for rows in header.rows:
             store.tables.append(rows.table, rows.rows, phase=loop, position=rows.position, first=rows.first)
         store.journal.add("snapshot finished", loop, generation=number)
-    return []
+    return True
 
 
 def _open(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
@@ -74,13 +77,20 @@ def _open(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
 
 def _differs(header: Header, arrays: dict[str, np.ndarray]) -> bool:
     """Whether any part's bytes do not match the digest in the header."""
-    own = {name: array for name, array in arrays.items() if not name.startswith("best/")}
-    layout = codec.plan(own)
+    best = {name[len(_BEST) :]: array for name, array in arrays.items() if name.startswith(_BEST)}
+    own = {name: array for name, array in arrays.items() if not name.startswith(_BEST)}
+    digests = _staged(header.documents, own).digests()
+    if header.best is not None:
+        digests["best"] = _staged(header.best, best).digest()
+    return any(header.parts.get(name) != digest for name, digest in digests.items())
+
+
+def _staged(documents: dict[str, str], arrays: dict[str, np.ndarray]) -> Staged:
+    layout = codec.plan(arrays)
     content = np.empty(sum(t.size for t in layout), np.uint8)
     for tensor in layout:
-        content[tensor.start : tensor.start + tensor.size] = own[tensor.name].reshape(-1).view(np.uint8)
-    digests = Staged(header.documents, layout, memoryview(content)).digests()  # type: ignore[arg-type]
-    return any(header.parts.get(name) != digest for name, digest in digests.items())
+        content[tensor.start : tensor.start + tensor.size] = arrays[tensor.name].reshape(-1).view(np.uint8)
+    return Staged(documents, layout, memoryview(content))  # type: ignore[arg-type]
 
 
 def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
@@ -89,7 +99,7 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
         path = commit.path_of(store.folder, loop, generation.number)
         if path.exists():
             files.sync_folder(path.parent)
-        if path.exists() and files.digest(path) == generation.sha256:
+        if path.exists() and _is_whole(path, generation):
             break
         kept = f"kept as {files.set_aside(path).name}" if path.exists() else "and the file is gone"
         with store.transaction():
@@ -102,10 +112,23 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
     return notes
 
 
+def _is_whole(path: Path, generation: Generation) -> bool:
+    """Whether the file has the bytes that its row tells, and the row what the file tells."""
+    if files.digest(path) != generation.sha256:
+        return False
+    header, _ = _open(path)
+    return (header.cursor, header.final, header.logged, header.inserted, header.parts) == (
+        generation.cursor, generation.final, generation.logged, generation.inserted, generation.parts
+    )  # fmt: skip
+
+
 def _rewind(store: Store, loop: str) -> None:
     """History and rows that came after the generation that counts are not part of the run."""
-    kept = [g for g in store.generations.of_loop(loop) if g.state == "kept"]
+    recorded = store.generations.of_loop(loop)
+    kept = [g for g in recorded if g.state == "kept"]
     newest = kept[-1] if kept else None
+    if newest is None and any(g.state == "damaged" for g in recorded):
+        return  # the loop stops with an error: what is left of it stays for a repair
     with store.transaction():
         store.generations.rewind(loop, logged=newest.logged if newest else 0)
         store.tables.rewind(loop, inserted=newest.inserted if newest else 0)
@@ -131,9 +154,11 @@ def _remove_strays(store: Store) -> None:
             files.remove(path)
 
 
-def discard(store: Store, phase: str) -> None:
-    """Remove the snapshot files of a phase and of all loops inside it. Their rows must be forgotten next."""
-    for loop in store.generations.loops():
-        if loop == phase or loop.startswith(phase + "/"):
-            for generation in store.generations.of_loop(loop):
-                files.remove(commit.path_of(store.folder, loop, generation.number))
+def files_of(store: Store, phase: str) -> list[Path]:
+    """The snapshot files of a phase and of all loops inside it."""
+    return [
+        commit.path_of(store.folder, loop, generation.number)
+        for loop in store.generations.loops()
+        if loop == phase or loop.startswith(phase + "/")
+        for generation in store.generations.of_loop(loop)
+    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import blake3
 import numpy as np
 
 from perdure import files
@@ -73,6 +73,8 @@ class Track:
     _saved_at: float = 0.0
     _batches: int = 0
     _exported: str = ""
+    _history: str = ""  # digest of all entries up to the last capture
+    is_stale: bool = False  # no array changed between the last two snapshots
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -97,10 +99,24 @@ class Track:
         self._expected = {
             g.cursor: g for g in recorded if g.state != "superseded" and g.cursor > self.newest.cursor
         }
+        self._check_history(self.newest)
         snapshot = self._load(self.newest)
         self.logged, self.inserted = self.newest.logged, self.newest.inserted
         self._restore_best(snapshot)
+        if self.best is not None:
+            best = self.best.staged  # the attempt before may have died before it was exported
+            self.writer.submit(lambda: self._export(best))
         return snapshot
+
+    def _check_history(self, newest: Generation) -> None:
+        """Compare the history in the database with the digest that the snapshot took of it."""
+        self._history = commit.history_digest("", self.store.generations.entries(self.loop))
+        if self._history != newest.parts["history"]:
+            raise DamagedError(
+                f"the history of {self.loop!r} in {self.store.database.path} is not what generation {newest.number} "
+                f"was saved with; restore a backup (`perdure backups {self.store.folder}`) or compute it again with "
+                f"--redo {self.loop}"
+            )
 
     def _load(self, generation: Generation) -> Snapshot:
         path = commit.path_of(self.store.folder, self.loop, generation.number)
@@ -124,15 +140,21 @@ class Track:
         entry = Entry(self.logged, position, values)
         self.logged += 1
         self.entries.append(entry)
-        self._unflushed.append(entry)
+        if self.newest is None or entry.seq >= self.newest.logged:
+            self._unflushed.append(entry)
 
     def insert(self, table: str, rows: Rows, *, position: int) -> None:
         """Add rows to a user table; they commit with the next snapshot."""
         self.rows.append(LoopRows(table, rows, position, self.inserted))
         self.inserted += len(rows.values)
 
+    def say_again(self, position: int) -> None:
+        """The beginning of iteration `position` runs again: what it logs, it has logged before."""
+        saved = self.store.generations.entries(self.loop)
+        self.logged = sum(entry.position < position for entry in saved)
+
     def forget_unsaved(self) -> None:
-        """Drop what was logged and inserted since the snapshot: code that runs again says it again."""
+        """Drop what was logged and inserted since the snapshot: it has it already."""
         assert self.newest is not None
         self.entries, self.rows, self._unflushed = [], [], []
         self.logged, self.inserted = self.newest.logged, self.newest.inserted
@@ -165,10 +187,7 @@ class Track:
         self._best_staging = (other, spare)
         layout = spare.copy(arrays)
         staged = Staged({**documents, "best": f"{value!r} {position}"}, layout, spare.bytes_of(layout))
-        hasher = blake3.blake3(canonical(staged.documents).encode())
-        hasher.update(canonical([[t.name, t.dtype, t.shape] for t in layout]).encode())
-        hasher.update(staged.content)
-        self.best = Best(value, position, staged, hasher.hexdigest())
+        self.best = Best(value, position, staged, staged.digest())
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -192,9 +211,9 @@ class Track:
         wait: bool = False,
     ) -> None:
         """Capture the parts and let the writer commit them. With `wait` the snapshot is on disk on return."""
+        self.writer.wait()
         if self.newest is not None and self.newest.cursor == cursor and self.newest.final == final:
             return
-        self.writer.wait()
         began = time.perf_counter()
         parts = capture_parts()
         layout = self._staging.copy(_named(parts))
@@ -202,10 +221,11 @@ class Track:
         self._number += 1
         stall = time.perf_counter() - began
         best = self.best
+        self._history = commit.history_digest(self._history, self.entries)
         capture = Capture(
-            self.loop, self._number, cursor, final, self.fingerprint,
+            self.loop, self._number, cursor, final, self.fingerprint, commit.lineage(self.store, self.newest),
             Staged(documents, layout, self._staging.bytes_of(layout)), best.staged if best else None,
-            best.digest if best else "", tuple(self.entries), self.logged, tuple(self.rows),
+            best.digest if best else "", tuple(self.entries), self.logged, self._history, tuple(self.rows),
             self.inserted, stall,
         )  # fmt: skip
         self.entries, self.rows, self._unflushed, self._batches = [], [], [], 0
@@ -218,29 +238,30 @@ class Track:
     def _write(self, capture: Capture) -> None:
         """On the writer's thread: make the capture durable, then let go of what it replaces."""
         began = processor_seconds()
-        generation = commit.write(self.store.folder, capture, self.writer.hashing)
-        self._compare(generation)
+        parts = capture.parts()
+        self._compare(capture, parts)  # before there is a file, which the next start would take for good
+        self._look_for_change(capture, parts)
+        generation = commit.write(self.store.folder, capture, parts, self.writer.hashing)
         retired = self._retired(generation)
         commit.record(self.store, generation, capture, retired=retired)
         self.newest = generation
         for number in retired:
             files.remove(commit.path_of(self.store.folder, self.loop, number))
-        self._export_best(capture)
+        if capture.best is not None:
+            self._export(capture.best)
         cost = processor_seconds() - began
         self.budget.spend(cost)
         self.budget.learn(cost + capture.stall_seconds)
 
-    def _compare(self, generation: Generation) -> None:
+    def _compare(self, capture: Capture, parts: dict[str, str]) -> None:
         """Work that is done again must give the bits of the first time."""
-        first = self._expected.pop(generation.cursor, None)
-        if first is None or first.final != generation.final or first.parts == generation.parts:
+        first = self._expected.pop(capture.cursor, None)
+        if first is None or first.final != capture.final or first.parts == parts:
             return
-        different = sorted(
-            n for n in first.parts | generation.parts if first.parts.get(n) != generation.parts.get(n)
-        )
+        different = sorted(n for n in first.parts | parts if first.parts.get(n) != parts.get(n))
         raise NondeterminismError(
             f"{self.loop!r} was computed again from generation {self.newest.number if self.newest else 0} and gave "
-            f"other bits at {generation.cursor.position} iterations: part {', '.join(different)} differs from "
+            f"other bits at {capture.cursor.position} iterations: part {', '.join(different)} differs from "
             f"generation {first.number}. Something in the script depends on time, on the order of a set, or on a "
             "stream that is not captured; `perdure why` lists what changed on this machine"
         )
@@ -249,18 +270,24 @@ class Track:
         """Generations that retention lets go of once `generation` is committed."""
         known = backup.known_generations(self.store.folder).get(self.loop)
         kept = [g for g in self.store.generations.of_loop(self.loop) if g.state == "kept"]
-        stay = {g.number for g in kept[len(kept) - (self.keep - 1) :]} | {known}
+        stay = {g.number for g in kept[max(0, len(kept) - (self.keep - 1)) :]} | {known}
         return [g.number for g in kept if g.number not in stay and not g.final]
 
-    def _export_best(self, capture: Capture) -> None:
-        if capture.best is None or capture.best_digest == self._exported:
+    def _look_for_change(self, capture: Capture, parts: dict[str, str]) -> None:
+        """An array that the script replaces (`w = w - g`) instead of changing it stays as it was at the start."""
+        before = self.newest
+        if before is None or before.cursor.position == capture.cursor.position:
             return
-        document = canonical({"loop": self.loop, "documents": capture.best.documents})
+        arrays = {tensor.name.partition("/")[0] for tensor in capture.staged.layout} - {"streams"}
+        self.is_stale = bool(arrays) and all(parts[name] == before.parts.get(name) for name in arrays)
+
+    def _export(self, best: Staged) -> None:
+        """On the writer's thread: write the best state for people, unless it is there."""
+        document = canonical({"loop": self.loop, "documents": best.documents})
         path = self.store.folder / "exports" / f"{files.name_for(self.loop)}.best.safetensors"
-        files.publish(
-            path, [codec.header(capture.best.layout, document), capture.best.content], kind="export"
-        )
-        self._exported = capture.best_digest
+        if self._exported != document and not (path.exists() and _document_of(path) == document):
+            files.publish(path, [codec.header(best.layout, document), best.content], kind="export")
+        self._exported = document
 
     def best_part(self, name: str) -> tuple[Mapping[str, np.ndarray], str | None]:
         """Arrays and document of one part of the best state. Raises KeyError when there is no best yet."""
@@ -276,6 +303,13 @@ class Track:
             if t.name.startswith(prefix)
         }
         return arrays, staged.documents.get(name)
+
+
+def _document_of(path: Path) -> str | None:
+    try:
+        return codec.read(path)[1]
+    except DamagedError:
+        return None
 
 
 def _named(parts: Sequence[Part]) -> dict[str, np.ndarray]:

@@ -39,16 +39,15 @@ class Writer:
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until nothing is in flight. Raises the error that the work ended with, once."""
+        """Wait until nothing is in flight. Raises the error that any work has ended with."""
         with self._changed:
             self._changed.wait_for(lambda: self._work is None)
         self.check()
 
     def check(self) -> None:
-        """Raise the error of finished work, if there was one."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        """Raise the error of finished work, if there was one; again and again, lest a script swallow it."""
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Finish what is in flight and end the thread. Errors stay for `check`."""
@@ -66,7 +65,8 @@ class Writer:
                 if work is None and self._closing:
                     return
             try:
-                (work or self._pulse)()
+                if self._error is None:
+                    (work or self._pulse)()
             except BaseException as error:  # handed to the training thread, which stops the run
                 self._error = error
             finally:

@@ -30,7 +30,7 @@ class Attempts:
             "INSERT INTO attempts (started_at, seen_at, pid, process_started, boot, host, command) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (holder.since, holder.since, holder.pid, holder.process_started, holder.boot, holder.host,
-             " ".join(redacted(command))),
+             redacted_line(command)),
         )  # fmt: skip
         row = self.database.row("SELECT max(id) AS id FROM attempts")
         assert row is not None
@@ -50,6 +50,11 @@ class Attempts:
             "UPDATE attempts SET ended_at = ?, outcome = ?, exit_code = ? WHERE id = ?",
             (at, outcome, exit_code, self.current),
         )
+
+
+def redacted_line(command: Sequence[str]) -> str:
+    """A command for people: words, or lines that hold several, without their secrets."""
+    return " ".join(redacted([word for part in command for word in part.split()]))
 
 
 def redacted(command: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from pathlib import Path
 
 from perdure import files
@@ -21,6 +22,11 @@ def refresh(database: Database) -> None:
     seam("backup.create")
     try:
         database.copy_to(temporary)
+        if not is_sound(temporary):
+            raise DamagedError(
+                f"{database.path} was damaged while the run was going on; {NAME} is kept as it was, and the same "
+                "command goes on from it"
+            )
         seam("backup.rename")
         try:
             temporary.replace(target)
@@ -79,7 +85,15 @@ def _stand_in(path: Path, copy: Path) -> str:
 def known_generations(folder: Path) -> dict[str, int]:
     """The newest generation of each loop in `run.db.backup`: retention keeps their files."""
     copy = folder / NAME
-    if not copy.exists() or not is_sound(copy):
+    if not copy.exists():
+        return {}
+    place = copy.stat()
+    return _known_generations(copy, place.st_ino, place.st_mtime_ns, place.st_size)
+
+
+@lru_cache(maxsize=4)  # asked at every save, and new with every backup only
+def _known_generations(copy: Path, *_version: int) -> dict[str, int]:
+    if not is_sound(copy):
         return {}
     reader = Reader(copy)
     try:

@@ -6,6 +6,7 @@ connection writes and checkpoints, and every reader opens read-only.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
@@ -13,13 +14,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from perdure.errors import DamagedError, PerdureError, StorageError
+from perdure.errors import DamagedError, PerdureError, StorageError, UsageError
+from perdure.files import storage_error
 from perdure.seams import seam
 
 DATABASE = "run.db"
 Row = sqlite3.Row
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNREADABLE = _DAMAGE | {sqlite3.SQLITE_ERROR}  # a header that names a format which SQLite does not know
 _DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 _REQUIRED = dict(_DURABLE, fullfsync=1, checkpoint_fullfsync=1) if sys.platform == "darwin" else _DURABLE
 
@@ -31,6 +35,7 @@ class Database:
         self.path = path
         self._mutex = threading.RLock()
         self._depth = 0
+        self._process = os.getpid()
         with _translated(path):
             self._connection = self._connect()
 
@@ -55,9 +60,14 @@ class Database:
             if self._depth:
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
+            if os.getpid() != self._process:
+                raise UsageError(
+                    f"{self.path} is open for writing in process {self._process}, and a fork of it, {os.getpid()}, "
+                    "tried to write; use the run in the process that opened it"
+                )
             self._depth = 1
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 seam("commit.before")
                 self._connection.execute("COMMIT")
@@ -144,15 +154,35 @@ class Reader:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether SQLite finds the database whole: readable, and consistent in its pages and indexes."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    """Whether SQLite finds the database whole: readable, and consistent in its pages, indexes and header.
+
+    Raises StorageError when that cannot be told (no permission, too many open files): then it is not damage.
+    """
+    with _translated(path):
         try:
-            return [tuple(row) for row in connection.execute("PRAGMA integrity_check(1)")] == [("ok",)]
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return False
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            try:
+                checked = [tuple(row) for row in connection.execute("PRAGMA integrity_check(1)")]
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return checked == [("ok",)] and bool(version) == bool(tables)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _UNREADABLE:
+                return False
+            raise
+
+
+def parsed(text: str) -> Any:
+    """A JSON document out of a row. Raises DamagedError: only damage leaves another text there."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DamagedError(
+            f"{DATABASE} holds a damaged record ({text[:40]!r}...: {error}); `perdure verify --repair` mends what it "
+            "can, and `perdure backups` lists what can be restored"
+        ) from error
 
 
 def quoted(name: str) -> str:
@@ -164,7 +194,10 @@ def _create_private(path: Path) -> None:
     if path.exists():
         return
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(path, flags, 0o600))  # SQLite gives its side files the same mode
+    try:
+        os.close(os.open(path, flags, 0o600))  # SQLite gives its side files the same mode
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def _parts(database: Readable, path: str, kind: str) -> dict[str, str]:
     if history:
         parts["history"] = _digest(history)
     for row in database.rows("SELECT name, columns FROM user_tables ORDER BY name"):
-        digest = _rows(database, row["name"], [name for name, _ in json.loads(row["columns"])], path)
+        digest = _rows(database, row["name"], sorted(name for name, _ in json.loads(row["columns"])), path)
         if digest:
             parts[f"table {row['name']}"] = digest
     return parts
@@ -73,7 +73,8 @@ def _unit_parts(database: Readable, path: str) -> dict[str, str]:
     rows = database.rows("SELECT key, state, digest FROM units WHERE phase = ? ORDER BY position", (path,))
     parts = {f"unit {row['key']}": row["digest"] or row["state"] for row in rows}
     logs = database.rows(
-        "SELECT h.loop, h.seq, h.entry FROM history h JOIN units u ON h.loop = u.phase || '/' || u.key "
+        "SELECT h.loop, h.seq, h.entry FROM history h "
+        "JOIN units u ON h.loop = u.phase || '/' || replace(replace(u.key, '~', '~0'), '/', '~1') "
         "WHERE u.phase = ? AND u.key != '' ORDER BY u.position, h.seq",
         (path,),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from perdure import files
 from perdure.clock import Clock
 from perdure.store.attempts import Attempts
-from perdure.store.database import Database, Row
+from perdure.store.database import Database, Row, parsed
 
 SUFFIX = ".safetensors"
 
@@ -54,7 +54,7 @@ class Generation:
     def of(cls, row: Row) -> Generation:
         return cls(
             row["loop"], row["generation"], Cursor(row["position"], row["stream"], row["batch"]),
-            bool(row["final"]), row["size"], row["sha256"], json.loads(row["parts"]), row["logged"], row["inserted"],
+            bool(row["final"]), row["size"], row["sha256"], parsed(row["parts"]), row["logged"], row["inserted"],
             row["state"],
         )  # fmt: skip
 
@@ -134,4 +134,4 @@ class Generations:
         rows = self.database.rows(
             "SELECT seq, position, entry FROM history WHERE loop = ? ORDER BY seq", (loop,)
         )
-        return [Entry(row["seq"], row["position"], json.loads(row["entry"])) for row in rows]
+        return [Entry(row["seq"], row["position"], parsed(row["entry"])) for row in rows]

@@ -18,6 +18,10 @@ class Journal:
     attempts: Attempts
     clock: Clock
 
+    def has(self, event: str, subject: str) -> bool:
+        sql = "SELECT 1 FROM journal WHERE event = ? AND subject = ? LIMIT 1"
+        return self.database.row(sql, (event, subject)) is not None
+
     def add(self, event: str, subject: str = "", **detail: object) -> None:
         self.database.execute(
             "INSERT INTO journal (at, attempt, event, subject, detail) VALUES (?, ?, ?, ?, ?)",

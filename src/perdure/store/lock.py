@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import time
 import weakref
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from perdure.errors import LockedError, StorageError
 from perdure.files import storage_error
 
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_PATIENCE = 1.0  # seconds for a holder that has just taken the lock to write who it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,15 @@ class Lock:
             raise self._refusal(error) from error
         self._descriptor = descriptor
         _held.add(self)
-        text = json.dumps(asdict(Holder.this_process(now=now))).encode()
+        try:
+            self._introduce(Holder.this_process(now=now))
+        except OSError as error:
+            self.release()
+            raise storage_error(error, path) from error
+
+    def _introduce(self, holder: Holder) -> None:
+        text, descriptor = json.dumps(asdict(holder)).encode(), self._descriptor
+        assert descriptor is not None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text, 0) if hasattr(os, "pwrite") else os.write(descriptor, text)
 
@@ -77,7 +87,7 @@ class Lock:
                 f"{folder} is on a file system without file locks ({error.strerror}); two processes could write "
                 "the same run there. Put the run on a local disk"
             )
-        holder = read_holder(self.path)
+        holder = _present_holder(self.path)
         who = f"held by {holder}" if holder else "being opened by another process right now"
         stop = f"; wait for it, or stop it with `perdure stop {folder}`" if holder else "; try again shortly"
         return LockedError(f"run {folder} is {who}{stop}")
@@ -121,6 +131,14 @@ def read_holder(path: Path) -> Holder | None:
         return Holder(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _present_holder(path: Path) -> Holder | None:
+    """Who holds the lock now; what the file says may still be about the one before."""
+    end = time.monotonic() + _PATIENCE
+    while not ((holder := read_holder(path)) and holder.is_alive()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return holder
 
 
 def boot_id() -> str:

@@ -14,7 +14,7 @@ from perdure.clock import Clock
 from perdure.store import archive, backup, schema
 from perdure.store.attempts import Attempts
 from perdure.store.blobs import Blobs
-from perdure.store.database import DATABASE, Database, Reader
+from perdure.store.database import DATABASE, Database, Reader, parsed
 from perdure.store.generations import Generations
 from perdure.store.journal import Journal
 from perdure.store.lock import Holder, Lock
@@ -104,7 +104,7 @@ class Store:
 
     def meta(self, key: str) -> object:
         row = self.database.row("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(row["value"]) if row else None
+        return parsed(row["value"]) if row else None
 
     def set_meta(self, key: str, value: object) -> None:
         self.database.execute(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.errors import StateError, UsageError
-from perdure.store.database import Database, quoted
+from perdure.store.database import Database, parsed, quoted
 from perdure.store.schema import CORE_TABLES
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -32,7 +32,7 @@ class Rows:
     values: list[tuple[object, ...]]
 
     def digest(self) -> str:
-        hasher = hashlib.sha256(json.dumps(self.columns).encode())
+        hasher = hashlib.sha256(json.dumps(self.columns if self.values else ()).encode())
         for row in self.values:
             hasher.update(json.dumps(row, default=_hexadecimal).encode())
         return hasher.hexdigest()
@@ -47,10 +47,20 @@ def rows_of(value: object) -> Rows:
     """Rows from a list of mappings, or a polars, pandas or pyarrow table. Raises StateError for anything else."""
     columns, records = _columns_and_records(value)
     for column in columns:
-        if not isinstance(column, str) or column in _OWN or not column:
+        if (
+            not isinstance(column, str)
+            or column.lower() in _OWN
+            or not column
+            or "\0" in column
+            or not _is_text(column)
+        ):
             raise StateError(
                 f"column {column!r} of a table is not usable; name columns by text, not one of {_OWN}"
             )
+    if len({column.lower() for column in columns}) < len(columns):
+        raise StateError(
+            f"columns {columns} differ in upper and lower case only, which SQL does not tell apart"
+        )
     cleaned = [[_sql_value(cell) for cell in record] for record in records]
     types = tuple(_column_type(name, [row[i] for row in cleaned]) for i, name in enumerate(columns))
     values = [tuple(_cast(cell, kind) for cell, kind in zip(row, types, strict=True)) for row in cleaned]
@@ -81,11 +91,25 @@ def _sql_value(cell: Any) -> object:
         return None  # SQL has no NaN; SQLite itself would store NULL
     if isinstance(cell, bool):
         return int(cell)
+    if isinstance(cell, int) and not -(1 << 63) <= cell < 1 << 63:
+        raise StateError(
+            f"a table cell holds {cell}, and SQL's whole numbers end at 64 bits; give it as text"
+        )
+    if isinstance(cell, str) and not _is_text(cell):
+        raise StateError(f"a table cell holds {cell[:40]!r}, which is not valid text; give it as bytes")
     if isinstance(cell, int | float | str | bytes):
         return cell
     if hasattr(cell, "isoformat"):
         return cell.isoformat()
     raise StateError(f"a table cell holds {type(cell).__name__}; use numbers, text, bytes, dates or None")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _column_type(name: str, cells: list[object]) -> str:
@@ -116,11 +140,12 @@ class Tables:
     ) -> str:
         """Make `rows` the rows of this unit, in the caller's transaction; returns their digest."""
         rows = self._fit(name, rows, data=data)
-        self.database.execute(
-            f"DELETE FROM {quoted(name)} WHERE _phase = ? AND _position = ?",  # noqa: S608 - quoted
-            (phase, position),
-        )
-        self.append(name, rows, phase=phase, position=position)
+        if self._columns(name):
+            self.database.execute(
+                f"DELETE FROM {quoted(name)} WHERE _phase = ? AND _position = ?",  # noqa: S608 - quoted
+                (phase, position),
+            )
+            self.append(name, rows, phase=phase, position=position)
         digest = rows.digest()
         self.database.execute(
             "INSERT OR REPLACE INTO user_rows (name, phase, key, position, rows, fingerprint, digest) "
@@ -164,8 +189,6 @@ class Tables:
 
     def found(self, name: str, *, phase: str, fingerprint: str) -> dict[str, tuple[int, str, int]]:
         """Units whose rows are in the table with the digest they were saved with: key -> (position, digest, rows)."""
-        if name not in self.names():
-            return {}
         known = self.database.rows(
             "SELECT key, position, digest, rows FROM user_rows WHERE name = ? AND phase = ? AND fingerprint = ?",
             (name, phase, fingerprint),
@@ -176,9 +199,19 @@ class Tables:
             if self.digest(name, phase=phase, position=row["position"]) == row["digest"]
         }
 
+    def are_whole(self, name: str, phase: str, key: str) -> bool:
+        """Whether a unit's rows stand in the table as they were recorded."""
+        row = self.database.row(
+            "SELECT position, digest FROM user_rows WHERE name = ? AND phase = ? AND key = ?",
+            (name, phase, key),
+        )
+        return row is not None and self.digest(name, phase=phase, position=row["position"]) == row["digest"]
+
     def digest(self, name: str, *, phase: str, position: int | None = None) -> str:
         """Digest of a unit's rows as they stand in the table, or of all rows of a phase."""
         columns = self._columns(name)
+        if not columns:
+            return Rows((), (), []).digest()  # every unit came without rows, so there is no table yet
         where, values = ("_phase = ?", [phase])
         rows = self.database.rows(
             f"SELECT {', '.join(quoted(column) for column in columns)} FROM {quoted(name)} "  # noqa: S608 - quoted
@@ -189,13 +222,19 @@ class Tables:
 
     def _columns(self, name: str) -> dict[str, str]:
         row = self.database.row("SELECT columns FROM user_tables WHERE name = ?", (name,))
-        return dict(json.loads(row["columns"])) if row else {}
+        return dict(parsed(row["columns"])) if row else {}
 
     def _fit(self, name: str, rows: Rows, *, data: bool) -> Rows:
         """Create the table if it is new; check that the rows fit it if it is not."""
-        if not _NAME.fullmatch(name) or name in CORE_TABLES or name.startswith("sqlite_"):
+        lower = name.lower()
+        if not _NAME.fullmatch(name) or lower in CORE_TABLES or lower.startswith(("sqlite_", "_order_")):
             raise UsageError(
                 f"{name!r} cannot name a table; use letters, digits and _, not {sorted(CORE_TABLES)}"
+            )
+        twin = next((other for other in self.names() if other != name and other.lower() == lower), None)
+        if twin is not None:
+            raise UsageError(
+                f"tables {name!r} and {twin!r} differ in upper and lower case only; SQL does not"
             )
         columns = self._columns(name)
         if not columns:
@@ -206,32 +245,91 @@ class Tables:
                 f"table {name!r} has columns {sorted(columns)} and these rows have {sorted(rows.columns)}; "
                 "give every unit the same columns"
             )
-        return self._arranged(name, rows, columns)
+        return _arranged(rows, self._widened(name, rows, columns))
+
+    def _widened(self, name: str, rows: Rows, columns: dict[str, str]) -> dict[str, str]:
+        """The table's types, after making room for these rows: what a table ends with must not depend on which of
+        several units came first."""
+        given = dict(zip(rows.columns, rows.types, strict=True)) if rows.values else {}
+        wider = {
+            column: _common(name, column, kind, given.get(column, "")) for column, kind in columns.items()
+        }
+        if wider != columns:
+            self._rebuild(name, wider)
+        return wider
+
+    def _rebuild(self, name: str, columns: dict[str, str]) -> None:
+        """Give columns other types, and units the digests of their rows as they stand now."""
+        old, names = f"_before_{name}", ", ".join(quoted(column) for column in (*columns, *_OWN))
+        self.database.execute(f"ALTER TABLE {quoted(name)} RENAME TO {quoted(old)}")
+        self.database.execute(f"DROP INDEX {quoted('_order_' + name)}")
+        self._define(name, columns)
+        self.database.execute(f"INSERT INTO {quoted(name)} ({names}) SELECT {names} FROM {quoted(old)}")  # noqa: S608
+        self.database.execute(f"DROP TABLE {quoted(old)}")
+        self.database.execute(
+            "UPDATE user_tables SET columns = ? WHERE name = ?", (json.dumps(list(columns.items())), name)
+        )
+        for row in self.database.rows("SELECT phase, key, position FROM user_rows WHERE name = ?", (name,)):
+            digest = self.digest(name, phase=row["phase"], position=row["position"])
+            self.database.execute(
+                "UPDATE user_rows SET digest = ? WHERE name = ? AND phase = ? AND key = ?",
+                (digest, name, row["phase"], row["key"]),
+            )
 
     def _create(self, name: str, rows: Rows, *, data: bool) -> None:
         if not rows.columns:
             return  # the first unit had no rows: the table waits for one that has
-        declared = [f"{quoted(c)} {t}" for c, t in zip(rows.columns, rows.types, strict=True)]
-        own = ["_phase TEXT NOT NULL", "_position INTEGER NOT NULL", "_row INTEGER NOT NULL"]
-        self.database.execute(f"CREATE TABLE {quoted(name)} ({', '.join(declared + own)})")
-        self.database.execute(
-            f"CREATE UNIQUE INDEX {quoted('_order_' + name)} ON {quoted(name)} (_phase, _position, _row)"
-        )
+        self._define(name, dict(zip(rows.columns, rows.types, strict=True)))
         self.database.execute(
             "INSERT INTO user_tables (name, columns, data) VALUES (?, ?, ?)",
             (name, json.dumps(list(zip(rows.columns, rows.types, strict=True))), data),
         )
 
-    @staticmethod
-    def _arranged(name: str, rows: Rows, columns: dict[str, str]) -> Rows:
-        """The rows in the table's column order and types."""
-        order = [rows.columns.index(column) for column in columns] if rows.values else []
-        for column, index in zip(columns, order, strict=False):
-            given, wanted = rows.types[index], columns[column]
-            if given and wanted and given != wanted and (given, wanted) != ("INTEGER", "REAL"):
-                raise UsageError(
-                    f"column {column!r} of table {name!r} is {wanted}, and these rows have {given}"
-                )
-        types = tuple(columns.values())
-        values = [tuple(_cast(row[i], t) for i, t in zip(order, types, strict=True)) for row in rows.values]
-        return Rows(tuple(columns), types, values)
+    def _define(self, name: str, columns: Mapping[str, str]) -> None:
+        declared = [f"{quoted(column)} {kind}" for column, kind in columns.items()]
+        own = ["_phase TEXT NOT NULL", "_position INTEGER NOT NULL", "_row INTEGER NOT NULL"]
+        self.database.execute(f"CREATE TABLE {quoted(name)} ({', '.join(declared + own)})")
+        self.database.execute(
+            f"CREATE UNIQUE INDEX {quoted('_order_' + name)} ON {quoted(name)} (_phase, _position, _row)"
+        )
+
+    def move(self, phase: str, positions: Mapping[str, int]) -> None:
+        """Put the rows of units at other positions, because keys were added between theirs."""
+        for row in self.database.rows("SELECT name, key, position FROM user_rows WHERE phase = ?", (phase,)):
+            if row["key"] in positions:
+                self._move_rows(row["name"], phase, row["position"], -1 - positions[row["key"]])
+        for name in self.names():  # in two steps, because one's new place may be another's old one
+            self.database.execute(
+                f"UPDATE {quoted(name)} SET _position = -1 - _position WHERE _phase = ? AND _position < 0",  # noqa: S608
+                (phase,),
+            )
+        self.database.execute_many(
+            "UPDATE user_rows SET position = ? WHERE phase = ? AND key = ?",
+            [(position, phase, key) for key, position in positions.items()],
+        )
+
+    def _move_rows(self, name: str, phase: str, old: int, new: int) -> None:
+        if self._columns(name):
+            self.database.execute(
+                f"UPDATE {quoted(name)} SET _position = ? WHERE _phase = ? AND _position = ?",  # noqa: S608
+                (new, phase, old),
+            )
+
+
+def _common(table: str, column: str, one: str, other: str) -> str:
+    """The type that holds the values of both; '' where all were NULL so far."""
+    if one == other or not other:
+        return one
+    if not one:
+        return other
+    if {one, other} == {"INTEGER", "REAL"}:
+        return "REAL"
+    raise UsageError(f"column {column!r} of table {table!r} is {one}, and these rows have {other}")
+
+
+def _arranged(rows: Rows, columns: dict[str, str]) -> Rows:
+    """The rows in the table's column order and types."""
+    order = [rows.columns.index(column) for column in columns] if rows.values else []
+    types = tuple(columns.values())
+    values = [tuple(_cast(row[i], t) for i, t in zip(order, types, strict=True)) for row in rows.values]
+    return Rows(tuple(columns), types, values)

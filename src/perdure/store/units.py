@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perdure.clock import Clock
 from perdure.store.attempts import Attempts
-from perdure.store.database import Database, Row
+from perdure.store.database import Database, Row, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,14 @@ class Phase:
     total: int | None
     fingerprint: dict[str, object]
     data: bool
+    ended: bool  # an each that the script left by `break`: what is pending stays so
     seconds: float
 
     @classmethod
     def of(cls, row: Row) -> Phase:
         return cls(row["path"], row["ordinal"], row["kind"], row["state"], row["total"],
-                   json.loads(row["fingerprint"]), bool(row["data"]), row["seconds"])  # fmt: skip
+                   parsed(row["fingerprint"]), bool(row["data"]),
+                   bool(row["ended"]), row["seconds"])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,19 @@ class Units:
     def refresh_phase(self, path: str, *, total: int | None, fingerprint: Mapping[str, object]) -> None:
         """Record what the phase is run with now (more keys, or changes that were accepted)."""
         self.database.execute(
-            "UPDATE phases SET total = ?, fingerprint = ? WHERE path = ?", (total, _json(fingerprint), path)
+            "UPDATE phases SET state = CASE WHEN total IS ? THEN state ELSE 'running' END, total = ?, fingerprint = ? "
+            "WHERE path = ?",
+            (total, total, _json(fingerprint), path),
         )
 
     def set_phase(self, path: str, *, state: str, more_seconds: float = 0) -> None:
         self.database.execute(
             "UPDATE phases SET state = ?, seconds = seconds + ? WHERE path = ?", (state, more_seconds, path)
         )
+
+    def end(self, path: str) -> None:
+        """The script left this each by `break`: on a rerun it yields nothing."""
+        self.database.execute("UPDATE phases SET ended = 1 WHERE path = ?", (path,))
 
     def all(self, phase: str) -> dict[str, Unit]:
         rows = self.database.rows("SELECT * FROM units WHERE phase = ? ORDER BY position", (phase,))
@@ -120,9 +128,10 @@ class Units:
         """The result was lost to damage: the unit is redone, and must give the recorded digest."""
         self.database.execute("UPDATE units SET state = 'redo' WHERE phase = ? AND key = ?", (phase, key))
 
-    def move(self, phase: str, key: str, position: int) -> None:
-        self.database.execute(
-            "UPDATE units SET position = ? WHERE phase = ? AND key = ?", (position, phase, key)
+    def move(self, phase: str, positions: Mapping[str, int]) -> None:
+        self.database.execute_many(
+            "UPDATE units SET position = ? WHERE phase = ? AND key = ?",
+            [(position, phase, key) for key, position in positions.items()],
         )
 
     def _put(self, *values: object) -> None:
