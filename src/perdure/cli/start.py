@@ -319,17 +319,10 @@ def predict(
 
 
 def _tell_predictions(document: dict[str, Any]) -> None:
-    from perdure.cli.app import table, terminal_width
+    from perdure.console import printable
 
-    curves = document["curves"]
-    names = [name for name in (curves[0] if curves else {}) if not isinstance(curves[0][name], dict)]
-    rows = [[_joined(curve.get(name)) for name in names] for curve in curves]
-    if curves:
-        print(table(names, rows, width=terminal_width()))
+    for line in document["lines"]:
+        print(printable(line))
     for name, reason in document["failed"].items():
         say(f"{name}: {reason}")
     say(f"predictions and plots: {document['exports']}")
-
-
-def _joined(value: object) -> object:
-    return ", ".join(str(item) for item in value) if isinstance(value, list) else value

@@ -102,7 +102,7 @@ def predict(inputs: Sequence[Path], *, run: Path, output: Path | None = None) ->
         job.export("predictions.json", (json.dumps(curves, indent=1) + "\n").encode())
         job.export("predictions.csv", _csv(curves))
         return job.exit_code, {
-            "run": str(place), "curves": curves, "plots": sorted(pictures), "failed": dict(found.failed),
+            "run": str(place), "curves": curves, "lines": [line for curve in curves for line in _lines(curve)], "plots": sorted(pictures), "failed": dict(found.failed),
             "exports": str(job.exports),
         }  # fmt: skip
 
@@ -201,6 +201,20 @@ def _picture(
         series.time, series.flux, detrended, dip_times=dips, probability=probability, star=series.star,
         threshold=threshold, time_unit=_time_unit(series),
     )  # fmt: skip
+
+
+def _lines(curve: dict[str, Any]) -> list[str]:
+    """A curve's prediction for people."""
+    verdict = "planet candidate" if curve["planet"] else "no planet seen"
+    lines = [
+        f"{curve['star']}  {curve['file']}  probability {curve['probability']:.3f}  {verdict} "
+        f"(threshold {curve['threshold']:.3f})"
+    ]
+    if curve["dips"]:
+        dips = ", ".join(f"{dip['time']:.3f} ({dip['depth_ppm']:,} ppm)" for dip in curve["dips"][:3])
+        lines.append(f"    deepest dips, {curve['time_unit']}: {dips}")
+    lines += [f"    unlike the training curves: {flag}" for flag in curve["outside_training"]]
+    return lines
 
 
 def _csv(curves: list[dict[str, Any]]) -> bytes:
