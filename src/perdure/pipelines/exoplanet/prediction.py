@@ -102,8 +102,8 @@ def predict(inputs: Sequence[Path], *, run: Path, output: Path | None = None) ->
         job.export("predictions.json", (json.dumps(curves, indent=1) + "\n").encode())
         job.export("predictions.csv", _csv(curves))
         return job.exit_code, {
-            "run": str(place), "curves": curves, "lines": [line for curve in curves for line in _lines(curve)], "plots": sorted(pictures), "failed": dict(found.failed),
-            "exports": str(job.exports),
+            "run": str(place), "curves": curves, "lines": [line for curve in curves for line in _lines(curve)],
+            "plots": sorted(pictures), "failed": dict(found.failed), "exports": str(job.exports),
         }  # fmt: skip
 
 
