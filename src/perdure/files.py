@@ -232,4 +232,4 @@ def name_for(text: str) -> str:
         if stem not in _RESERVED and plain == plain.strip(" .") and plain:
             return plain
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{plain[:60].strip(' .')}+{mark}"  # no plain name has a '+', so that nobody can name a unit like this
+    return f"{plain[:60].replace('.', '_').strip()}+{mark}"  # no plain name has a '+', so that nobody can name a unit like this
