@@ -6,6 +6,7 @@ so that tests can kill the process between any two of them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,32 +15,29 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from perdure.errors import StorageError, UsageError
 from perdure.seams import seam
 
 Content = bytes | bytearray | memoryview
-CHUNK = 8 << 20  # bytes written or read at a time: large enough to be fast, small enough to overlap hashing
+CHUNK = 2 << 20  # bytes at a time: large enough to be fast, small enough to start the disk early
 _NEW_FILE = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 TEMPORARY = ".tmp"
 
 
-def publish(
-    path: Path, content: Iterable[Content], *, kind: str, after_write: Callable[[], None] | None = None
-) -> int:
+def publish(path: Path, content: Iterable[Content], *, kind: str) -> int:
     """Write `content` to `path` so that it is either there completely, on disk, or not there at all.
 
-    kind names the seams (`{kind}.create`, `.sync`, `.rename`, `.folder`, `.published`). `after_write` runs between
-    the last byte and the sync. Returns the size in bytes. Raises StorageError; then nothing is left behind, and an
-    older file of that name is untouched.
+    kind names the seams (`{kind}.create`, `.sync`, `.rename`, `.folder`, `.published`). Returns the size in bytes.
+    Raises StorageError; then nothing is left behind, and an older file of that name is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     seam(f"{kind}.create")
     try:
-        size = _write_new(temporary, content, kind=kind, after_write=after_write)
+        size = _write_new(temporary, content, kind=kind)
         seam(f"{kind}.rename")
         _rename(temporary, path)
         seam(f"{kind}.folder")
@@ -53,16 +51,12 @@ def publish(
     return size
 
 
-def _write_new(
-    temporary: Path, content: Iterable[Content], *, kind: str, after_write: Callable[[], None] | None
-) -> int:
+def _write_new(temporary: Path, content: Iterable[Content], *, kind: str) -> int:
     size = 0
     descriptor = os.open(temporary, os.O_WRONLY | _NEW_FILE | _BINARY, 0o600)
     try:
         for chunk in content:
             size += _write_all(descriptor, memoryview(chunk).cast("B"))
-        if after_write is not None:
-            after_write()
         seam(f"{kind}.sync")
         sync(descriptor)
     finally:
@@ -72,9 +66,23 @@ def _write_new(
 
 def _write_all(descriptor: int, view: memoryview) -> int:
     written = 0
-    while written < len(view):  # a write may be short, and no single one may exceed 2 GiB
-        written += os.write(descriptor, view[written : written + CHUNK])
+    while written < len(view):  # a write may be short
+        size = os.write(descriptor, view[written : written + CHUNK])
+        written += size
+        if written < len(view):
+            _begin_write_back(descriptor, size)
     return written
+
+
+def _begin_write_back(descriptor: int, size: int) -> None:
+    """Let the disk work on the last `size` bytes while more are written: the sync then waits for the rest only.
+
+    On Linux POSIX_FADV_DONTNEED does so; it drops pages that are clean already, which these are not yet.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a hint; whether the bytes arrived is what the sync says
+            end = os.lseek(descriptor, 0, os.SEEK_CUR)
+            os.posix_fadvise(descriptor, end - size, size, os.POSIX_FADV_DONTNEED)
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -232,4 +240,5 @@ def name_for(text: str) -> str:
         if stem not in _RESERVED and plain == plain.strip(" .") and plain:
             return plain
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{plain[:60].replace('.', '_').strip()}+{mark}"  # no plain name has a '+', so that nobody can name a unit like this
+    # no plain name has a '+', so that nobody can name a unit like this
+    return f"{plain[:60].replace('.', '_').strip()}+{mark}"

@@ -43,13 +43,18 @@ class Tensor:
 
 def dtype_name(array: np.ndarray, *, owner: str) -> str:
     """The array's type, if the format has it. Raises StateError naming `owner`."""
-    name = array.dtype.name
+    name = _name_of(array.dtype)
     if name not in _CODES or not array.dtype.isnative:
         raise StateError(
             f"{owner} is an array of type {array.dtype}, which a snapshot cannot hold; "
             f"convert it to one of {', '.join(sorted(_CODES))}"
         )
     return name
+
+
+@lru_cache(maxsize=64)  # NumPy composes the name anew each time
+def _name_of(dtype: np.dtype) -> str:
+    return dtype.name
 
 
 def dtype_of(name: str) -> np.dtype:

@@ -123,12 +123,11 @@ def write(folder: Path, capture: Capture, parts: dict[str, str], hashing: Thread
     """Publish the file; returns the generation that `record` commits."""
     path = path_of(folder, capture.loop, capture.number)
     files.make_folder(path.parent)
-    hasher = hashlib.sha256()
     pieces = list(_pieces(capture, parts))
-    hashed = hashing.submit(_hash, hasher, pieces)  # beside the write: both release the interpreter
-    size = files.publish(path, pieces, kind="snapshot", after_write=hashed.result)
+    sha256 = hashing.submit(_sha256, pieces)  # beside write and sync: all of them release the interpreter
+    size = files.publish(path, pieces, kind="snapshot")
     return Generation(
-        capture.loop, capture.number, capture.cursor, capture.final, size, hasher.hexdigest(), parts,
+        capture.loop, capture.number, capture.cursor, capture.final, size, sha256.result(), parts,
         capture.logged, capture.inserted, "kept",
     )  # fmt: skip
 
@@ -167,9 +166,11 @@ def _document(capture: Capture, parts: dict[str, str]) -> str:
     )
 
 
-def _hash(hasher: Any, pieces: list[files.Content]) -> None:
+def _sha256(pieces: list[files.Content]) -> str:
+    hasher = hashlib.sha256()
     for piece in pieces:
         hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def record(store: Store, generation: Generation, capture: Capture, *, retired: list[int]) -> None:

@@ -16,7 +16,7 @@ from perdure.snapshot.commit import Capture, Header, LoopRows, Staged
 from perdure.snapshot.parts import Part, canonical
 from perdure.snapshot.policy import Budget, Progress, SavePolicy
 from perdure.snapshot.staging import Staging
-from perdure.snapshot.writer import Writer, processor_seconds
+from perdure.snapshot.writer import Writer
 from perdure.store import Store, backup
 from perdure.store.generations import Cursor, Entry, Generation
 from perdure.store.tables import Rows
@@ -237,7 +237,7 @@ class Track:
 
     def _write(self, capture: Capture) -> None:
         """On the writer's thread: make the capture durable, then let go of what it replaces."""
-        began = processor_seconds()
+        began = self.writer.processor_seconds()
         parts = capture.parts()
         self._compare(capture, parts)  # before there is a file, which the next start would take for good
         self._look_for_change(capture, parts)
@@ -245,11 +245,10 @@ class Track:
         retired = self._retired(generation)
         commit.record(self.store, generation, capture, retired=retired)
         self.newest = generation
-        for number in retired:
-            files.remove(commit.path_of(self.store.folder, self.loop, number))
         if capture.best is not None:
             self._export(capture.best)
-        cost = processor_seconds() - began
+        self.writer.afterwards(lambda: self._remove(retired))
+        cost = self.writer.processor_seconds() - began
         self.budget.spend(cost)
         self.budget.learn(cost + capture.stall_seconds)
 
@@ -272,6 +271,13 @@ class Track:
         kept = [g for g in self.store.generations.of_loop(self.loop) if g.state == "kept"]
         stay = {g.number for g in kept[max(0, len(kept) - (self.keep - 1)) :]} | {known}
         return [g.number for g in kept if g.number not in stay and not g.final]
+
+    def _remove(self, retired: list[int]) -> None:
+        """On the writer's thread, when nobody waits any more: to free a file's pages takes as long as to write them."""
+        began = self.writer.processor_seconds()
+        for number in retired:
+            files.remove(commit.path_of(self.store.folder, self.loop, number))
+        self.budget.spend(self.writer.processor_seconds() - began)
 
     def _look_for_change(self, capture: Capture, parts: dict[str, str]) -> None:
         """An array that the script replaces (`w = w - g`) instead of changing it stays as it was at the start."""

@@ -22,6 +22,7 @@ class Writer:
         self._pulse = pulse
         self._changed = threading.Condition()
         self._work: Callable[[], None] | None = None
+        self._tidying: list[Callable[[], None]] = []
         self._error: BaseException | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="perdure-writer", daemon=True)
@@ -37,6 +38,14 @@ class Writer:
         with self._changed:
             self._work = work
             self._changed.notify_all()
+
+    def afterwards(self, tidying: Callable[[], None]) -> None:
+        """Called by work itself: do this when the work is done, so that nobody waits for it."""
+        self._tidying.append(tidying)
+
+    def processor_seconds(self) -> float:
+        """Processor time of both threads, asked on the writer's: what they take from training on a busy machine."""
+        return time.thread_time() + self.hashing.submit(time.thread_time).result()
 
     def wait(self) -> None:
         """Wait until nothing is in flight. Raises the error that any work has ended with."""
@@ -64,17 +73,17 @@ class Writer:
                 work = self._work
                 if work is None and self._closing:
                     return
-            try:
-                if self._error is None:
-                    (work or self._pulse)()
-            except BaseException as error:  # handed to the training thread, which stops the run
-                self._error = error
-            finally:
-                with self._changed:
-                    self._work = None
-                    self._changed.notify_all()
+            self._do(work or self._pulse)
+            with self._changed:
+                self._work = None
+                self._changed.notify_all()
+            tidying, self._tidying = self._tidying, []
+            for tidy in tidying:
+                self._do(tidy)
 
-
-def processor_seconds() -> float:
-    """Processor time of the calling thread: what background work takes from training on a busy machine."""
-    return time.thread_time()
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            if self._error is None:
+                work()
+        except BaseException as error:  # handed to the training thread, which stops the run
+            self._error = error
