@@ -359,7 +359,10 @@ def _decide(folder: Path, stage: Path, *, remove: list[str], place: list[str]) -
 
 
 def finish(folder: Path) -> bool:
-    """Carry out a decided swap; returns whether there was one."""
+    """Carry out a decided swap, and remove what was never decided; returns whether there was a swap."""
+    abandoned = [*folder.glob(f"{INCOMING}.*"), *(folder / "backups").glob(f".*{files.TEMPORARY}")]
+    for path in abandoned:  # its maker died: it would hold the lock
+        _clear(path)
     incoming = folder / INCOMING
     if not incoming.is_dir():
         return False

@@ -24,6 +24,7 @@ DATABASE = "run.db"
 Row = sqlite3.Row
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = _DAMAGE | {sqlite3.SQLITE_ERROR}  # a header that names a format which SQLite does not know
+_SMALLEST_PAGE = 512  # bytes
 _DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 _REQUIRED = dict(_DURABLE, fullfsync=1, checkpoint_fullfsync=1) if sys.platform == "darwin" else _DURABLE
 
@@ -159,6 +160,8 @@ def is_sound(path: Path) -> bool:
     Raises StorageError when that cannot be told (no permission, too many open files): then it is not damage.
     """
     with _translated(path):
+        if path.is_file() and path.stat().st_size < _SMALLEST_PAGE:
+            return False  # SQLite would take what is left of it for a new and empty database
         try:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
             try:
