@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perdure.errors import ChangedError
 from perdure.store.database import Reader, quoted
 from perdure.store.lock import Holder, read_holder
 
 DEFAULT_BUDGET = 0.01
 _MARKS = 200  # the latest recorded times of a phase that its rate is taken from
+_ORDERLY = {"completed", "stopped", "failed"}  # attempts that recorded how long they were
 _GAP = 10.0  # an interval this many times the median is a machine that slept, not work
 
 
@@ -94,13 +96,12 @@ def _overview(folder: Path, reader: Reader, now: float, holder: Holder | None) -
     state = _state(attempts, holder, reader)
     phases = _phases(reader, meta.get("phases") or [], state)
     saved_at = _last_saved(reader)
-    seconds = sum(attempt.seconds for attempt in attempts)
-    saving = reader.rows("SELECT coalesce(sum(saving_seconds), 0) FROM attempts")[0][0]
+    cost = reader.rows("SELECT sum(saving_seconds), sum(seconds) FROM attempts")[0]
     last = attempts[-1] if attempts else None
     return Overview(
         run=str(folder), target=meta.get("target") or "", state=state, phases=phases, attempts=len(attempts),
         last_saved_at=saved_at, last_saved_age_s=None if saved_at is None else max(0.0, now - saved_at),
-        alive=holder is not None, overhead=saving / seconds if seconds else None,
+        alive=holder is not None, overhead=cost[0] / cost[1] if cost[1] else None,
         budget=meta.get("budget", DEFAULT_BUDGET), eta_s=_total_eta(phases, state),
         pid=holder.pid if holder else (last.pid if last else None), host=last.host if last else None,
         failed=sum(phase.failed for phase in phases),
@@ -130,7 +131,7 @@ def _attempt(row: Any, saved_at: float) -> AttemptState:
     interrupted = row["outcome"] in {"killed", "failed", "stopped"}
     return AttemptState(
         row["id"], row["started_at"], row["ended_at"], row["outcome"], row["exit_code"], row["pid"], row["host"],
-        max(row["seconds"], min(end, row["seen_at"]) - row["started_at"], 0.0),
+        max(row["seconds"], 0.0 if row["outcome"] in _ORDERLY else end - row["started_at"]),
         max(0.0, end - saved_at) if interrupted else 0.0,
     )  # fmt: skip
 
@@ -144,6 +145,8 @@ def _state(attempts: Sequence[AttemptState], holder: Holder | None, reader: Read
     unfinished = reader.row("SELECT 1 FROM phases WHERE state != 'completed' LIMIT 1")
     if last.outcome == "completed" and unfinished:
         return "stopped"  # a repair found something to compute again
+    if last.outcome == "failed" and last.exit_code == ChangedError.exit_code:
+        return "stopped"  # it refused to start
     return last.outcome if last.outcome in {"completed", "failed"} else "stopped"
 
 

@@ -88,6 +88,7 @@ def repair(folder: Path, *, clock: Clock) -> list[str]:
     try:
         done = [store.recovered] if store.recovered else []
         done += [recovered.note for recovered in recovery.recover(store)]
+        _reopen_loops(store)
         reader = Reader(folder / DATABASE)
         try:
             found = examine(folder, reader)
@@ -105,6 +106,19 @@ def repair(folder: Path, *, clock: Clock) -> list[str]:
     finally:
         store.close()
     return done
+
+
+def _reopen_loops(store: Store) -> None:
+    """A loop that fell back behind its final snapshot goes on at the next start: it is not complete.
+
+    One inside a unit that is done stays as it is, for nothing will enter it again.
+    """
+    for phase in store.units.phases():
+        kept = [g for g in store.generations.of_loop(phase.path) if g.state == "kept"]
+        fell_back = phase.kind == "range" and phase.state == "completed" and not (kept and kept[-1].final)
+        if fell_back and "/" not in phase.path:
+            with store.transaction():
+                store.units.set_phase(phase.path, state="running")
 
 
 def _mend(store: Store, finding: Finding) -> list[str]:

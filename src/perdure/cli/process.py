@@ -89,7 +89,7 @@ def _watch(folder: Path, *, as_json: bool) -> int:
 
 def drawn(seen: Overview) -> str:
     """A text of at most 80 columns."""
-    lines = [f"{seen.run}: {seen.state}{_eta(seen)}", ""]
+    lines = [f"{os.path.basename(seen.run)}: {seen.state}{_eta(seen)}", ""]  # noqa: PTH119 - text, no path
     if seen.phases:
         lines += [_phases(seen), ""]
     lines += [f"{name:<11}{text}" for name, text in _facts(seen) if text]
@@ -134,6 +134,7 @@ def _facts(seen: Overview) -> list[tuple[str, str]]:
         ("bytes", ", ".join(f"{part} {size_of(size)}" for part, size in seen.bytes.items() if size)),
         ("overhead", _overhead(seen)),
         ("target", seen.target),
+        ("folder", seen.run),
     ]
 
 
@@ -239,7 +240,7 @@ def logs(
     if not path.exists() and not (follow and is_held(folder)):
         raise UsageError(f"{folder} has no run.log yet; nothing has run there")
     if not follow:
-        found = _shown(path.read_text(encoding="utf-8", errors="backslashreplace"))
+        found = _shown(path.read_bytes().decode(errors="backslashreplace"))
         found = found if lines is None else found[len(found) - min(lines, len(found)) :]
         emit({"run": str(folder), "lines": found}) if as_json else say(*found)
         return 0
