@@ -195,11 +195,16 @@ class Track:
         self._batches += 1
 
     def is_due(self, *, iteration_ended: bool) -> bool:
-        """Whether to save now: the policy asks for it, the budget allows it, and nothing is in flight."""
+        """Whether to save now: the policy asks for it, the budget allows it, and nothing is in flight.
+
+        Without a budget every save that is due is made, and waits for the one before.
+        """
         self.writer.check()
         seconds = self.store.clock.monotonic() - self._saved_at
         if not self.policy.is_due(Progress(seconds, self._batches, iteration_ended)):
             return False
+        if self.budget.share is None:
+            return True
         return not self.writer.is_busy and self.budget.allows_save()
 
     def save(
