@@ -40,7 +40,7 @@ app = typer.Typer(**SETTINGS)  # modules register their commands here
 RunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="A run's folder, or its name under runs/; by default the only one there."
+        metavar="RUN", help="A run's folder, or its name under runs/; by default the only one there."
     ),
 ]
 GivenRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name under runs/.")]

@@ -228,7 +228,9 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the process ends, or Ctrl+C.")
     ] = False,
-    lines: Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Only the last lines.")] = None,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", metavar="N", min=0, help="Only the last lines.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Show what a run told the terminal.

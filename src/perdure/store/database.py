@@ -125,7 +125,8 @@ class Reader:
             uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
             self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
             self._connection.row_factory = sqlite3.Row
-            self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # ATTACH and VACUUM INTO write elsewhere
+            # ATTACH and VACUUM INTO would write elsewhere.
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
             self._connection.execute("PRAGMA query_only=1")
 
     @contextmanager
