@@ -92,6 +92,8 @@ class Tracked:
 
     def save(self, position: int, *, final: bool = False) -> None:
         self.track.save(Cursor(position), self.parts, final=final, wait=True)
+        self.writer.submit(lambda: None)  # behind what is tidied up after a save
+        self.writer.wait()
 
 
 def store_settings(store: Store) -> None:
@@ -107,6 +109,7 @@ def train(
     *,
     state: dict[str, Any] | None = None,
     stop_after: int | None = None,
+    drift: float = 0.0,
     **options: Any,
 ) -> np.ndarray:
     """A loop over NumPy noise; with `stop_after` its process dies in the middle of that iteration."""
@@ -116,7 +119,7 @@ def train(
         for epoch in run.range(
             "epoch", epochs, state=state if state is not None else {"w": weights}, version="1"
         ):
-            weights += np.random.rand(4)
+            weights += np.random.rand(4) + drift
             run.log(mean=float(weights.mean()))
             run.insert("seen", [{"epoch": epoch, "text": f"e{epoch}"}])
             if epoch == stop_after:

@@ -251,8 +251,8 @@ AWKWARD = [
     "-rf",
     "%41",
     "a\\b",
-    "ſ",
-    "K",
+    "\u017f",  # lower case of no ASCII letter, but upper case S
+    "\u212a",
     "s",
     "k",
 ]

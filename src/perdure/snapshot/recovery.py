@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,8 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
         path = commit.path_of(store.folder, loop, generation.number)
         if path.exists():
             files.sync_folder(path.parent)
-        if path.exists() and _is_whole(path, generation):
+        if path.exists() and files.digest(path) == generation.sha256:
+            notes += _correct(store, path, generation)
             break
         kept = f"kept as {files.set_aside(path).name}" if path.exists() else "and the file is gone"
         with store.transaction():
@@ -112,14 +113,20 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
     return notes
 
 
-def _is_whole(path: Path, generation: Generation) -> bool:
-    """Whether the file has the bytes that its row tells, and the row what the file tells."""
-    if files.digest(path) != generation.sha256:
-        return False
+def _correct(store: Store, path: Path, generation: Generation) -> list[Recovered]:
+    """The file has the bytes that its row tells; where the row tells something else about them, the file is right."""
     header, _ = _open(path)
-    return (header.cursor, header.final, header.logged, header.inserted, header.parts) == (
-        generation.cursor, generation.final, generation.logged, generation.inserted, generation.parts
+    right = replace(
+        generation, cursor=header.cursor, final=header.final, logged=header.logged, inserted=header.inserted,
+        parts=header.parts,
     )  # fmt: skip
+    if right == generation:
+        return []
+    with store.transaction():
+        store.generations.correct(right)
+        store.journal.add("snapshot row corrected", generation.loop, generation=generation.number)
+    return [Recovered(generation.loop, f"the row of generation {generation.number} of {generation.loop!r} was damaged; "
+                                       "it was restored from the file")]  # fmt: skip
 
 
 def _rewind(store: Store, loop: str) -> None:

@@ -97,6 +97,17 @@ class Generations:
              generation.inserted, stall_seconds, self.clock.now(), self.attempts.current),
         )  # fmt: skip
 
+    def correct(self, generation: Generation) -> None:
+        """Write again what a damaged row must say."""
+        cursor = generation.cursor
+        self.database.execute(
+            "UPDATE snapshots SET position = ?, stream = ?, batch = ?, final = ?, parts = ?, logged = ?, inserted = ? "
+            "WHERE loop = ? AND generation = ?",
+            (cursor.position, cursor.stream, cursor.batch, generation.final,
+             json.dumps(generation.parts, sort_keys=True), generation.logged, generation.inserted,
+             generation.loop, generation.number),
+        )  # fmt: skip
+
     def mark(self, loop: str, number: int, state: str) -> None:
         self.database.execute(
             "UPDATE snapshots SET state = ? WHERE loop = ? AND generation = ?", (state, loop, number)
