@@ -16,6 +16,7 @@ import numpy as np
 from perdure import files
 from perdure.clock import Clock
 from perdure.errors import DamagedError, PerdureError
+from perdure.results import blobs_of
 from perdure.snapshot import codec, commit, recovery
 from perdure.snapshot.parts import canonical
 from perdure.store import DATABASE, Store
@@ -26,7 +27,7 @@ from perdure.store.generations import path_of
 
 def examine(folder: Path, reader: Reader) -> Checked:
     """All that `check` compares, and the exported best states against the snapshots that hold them."""
-    checked = check(folder, reader)
+    checked = check(folder, reader, blobs_of=blobs_of)
     exports = list(_exports(folder, reader))
     wrong = [finding for finding in exports if finding is not None]
     counts = checked.counts | {"export": len(exports)}

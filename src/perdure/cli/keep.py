@@ -152,6 +152,7 @@ def clean(run: RunArgument = None, as_json: AsJson = False) -> int:
     earlier snapshots, files that no result names, cache/. A run that is not completed is refused.
     """
     from perdure.clock import SystemClock
+    from perdure.results import blobs_of
     from perdure.store import Store, garbage
 
     folder = run_folder(run)
@@ -159,7 +160,7 @@ def clean(run: RunArgument = None, as_json: AsJson = False) -> int:
         pass
     store = Store.maintain(folder, clock=SystemClock())
     try:
-        cleaned = garbage.clean(store)
+        cleaned = garbage.clean(store, blobs_of=blobs_of)
     finally:
         store.close()
     if as_json:

@@ -10,20 +10,23 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from perdure import files
 from perdure.errors import StorageError
-from perdure.results import blobs_of
 from perdure.store import backup
 from perdure.store.database import Database, Reader, is_sound, quoted
 from perdure.store.generations import SUFFIX, path_of
 from perdure.store.tables import Tables
 
 _BLOB = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]+)?")
+BlobsOf = Callable[
+    [str], list[tuple[str, str]]
+]  # digest and suffix of each file that a result's document names
 DAMAGED = ".damaged-"  # what `files.set_aside` puts behind a name
 
 
@@ -48,11 +51,11 @@ class Checked:
     counts: dict[str, int]  # kind -> how many were compared
 
 
-def check(folder: Path, reader: Reader) -> Checked:
-    """Compare a run's rows with its files, both ways."""
+def check(folder: Path, reader: Reader, *, blobs_of: BlobsOf) -> Checked:
+    """Compare a run's rows with its files, both ways. `blobs_of` reads the documents of results."""
     counts: dict[str, int] = {}
     findings: list[Finding] = []
-    for kind, look in _LOOKS:
+    for kind, look in (*_LOOKS, ("blob", partial(_blobs, blobs_of=blobs_of))):
         found = list(look(folder, reader))
         findings += [finding for finding in found if isinstance(finding, Finding)]
         counts[kind] = sum(1 for finding in found if finding is None)
@@ -143,11 +146,11 @@ def _units(folder: Path, reader: Reader) -> Iterator[Finding | None]:
         yield _found(problem, "unit", row["phase"], key=row["key"])
 
 
-def _blobs(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+def _blobs(folder: Path, reader: Reader, *, blobs_of: BlobsOf) -> Iterator[Finding | None]:
     """Files that results refer to; each is read once, however many results name it."""
     sizes = {row["digest"]: row["size"] for row in reader.rows("SELECT digest, size FROM blobs")}
     problems: dict[str, str | None] = {}
-    for phase, key, digest, suffix in references(reader):
+    for phase, key, digest, suffix in references(reader, blobs_of):
         if digest not in problems:
             path = folder / "blobs" / f"{digest}{suffix}"
             known = sizes.get(digest)
@@ -158,7 +161,7 @@ def _blobs(folder: Path, reader: Reader) -> Iterator[Finding | None]:
         yield _found(problem, "blob", phase, key=key, file=f"blobs/{digest}{suffix}")
 
 
-def references(reader: Reader) -> Iterator[tuple[str, str, str, str]]:
+def references(reader: Reader, blobs_of: BlobsOf) -> Iterator[tuple[str, str, str, str]]:
     """Phase, key, digest and suffix of each file that a recorded result names."""
     rows = reader.rows(
         "SELECT phase, key, document FROM units WHERE state = 'done' AND document LIKE '%\"blob\"%'"
@@ -191,7 +194,6 @@ _LOOKS = (
     ("snapshot", _snapshots),
     ("history", _history),
     ("unit", _units),
-    ("blob", _blobs),
     ("rows", _rows),
 )
 
@@ -226,9 +228,9 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(base, name) for name in sorted(found))
 
 
-def unreferenced(reader: Reader) -> list[tuple[str, str]]:
+def unreferenced(reader: Reader, *, blobs_of: BlobsOf) -> list[tuple[str, str]]:
     """Digest and suffix of blobs that no recorded result names any more."""
-    named = {digest for _, _, digest, _ in references(reader)}
+    named = {digest for _, _, digest, _ in references(reader, blobs_of)}
     rows = reader.rows("SELECT digest, suffix FROM blobs ORDER BY digest")
     return [(row["digest"], row["suffix"]) for row in rows if row["digest"] not in named]
 

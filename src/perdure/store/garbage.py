@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perdure import files
 from perdure.errors import UsageError
-from perdure.store.check import is_completed, leftovers, set_aside, unreferenced
+from perdure.store.check import BlobsOf, is_completed, leftovers, set_aside, unreferenced
 from perdure.store.database import DATABASE, Reader
 from perdure.store.generations import path_of
 from perdure.store.store import Store
@@ -28,15 +28,15 @@ class Cleaned:
     size: int  # bytes
 
 
-def clean(store: Store) -> Cleaned:
-    """Remove all but results. Raises UsageError when the run is not completed."""
+def clean(store: Store, *, blobs_of: BlobsOf) -> Cleaned:
+    """Remove all but results, whose documents `blobs_of` reads. Raises UsageError when the run is not completed."""
     reader = Reader(store.folder / DATABASE)
     try:
         if not is_completed(reader):
             raise UsageError(
                 f"run {store.folder} is not completed, so every file of it may still be needed; let it finish first"
             )
-        blobs = unreferenced(reader)
+        blobs = unreferenced(reader, blobs_of=blobs_of)
         removable = [*_let_go(store, blobs), *leftovers(store.folder, reader), *set_aside(store.folder)]
     finally:
         reader.close()
