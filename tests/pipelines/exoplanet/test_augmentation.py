@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.augmentation import Augmentation, augment
+from perdure.pipelines.exoplanet.learning.augmentation import Augmentation, augment
 
 N, LENGTH = 60, 512
 NOTHING = Augmentation(
@@ -50,7 +50,7 @@ def test_another_seed_epoch_or_repeat_gives_other_curves():
 def test_a_new_process_gives_the_same_bits():
     code = (
         "import numpy as np; from hashlib import sha256\n"
-        "from perdure.pipelines.exoplanet.augmentation import augment\n"
+        "from perdure.pipelines.exoplanet.learning.augmentation import augment\n"
         "x = np.tile(np.linspace(-3, 3, 512, dtype=np.float32), (9, 1))\n"
         "y = np.arange(9) % 2\n"
         "a, b = augment(x, y, seed=1, epoch=2, rows=np.arange(9), quiet=y == 0)\n"

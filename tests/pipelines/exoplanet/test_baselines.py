@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet import baselines
 from perdure.pipelines.exoplanet.curves import CADENCE_DAYS
-from perdure.pipelines.exoplanet.recovery import RecoveryMap, inject, point_noise, recover
-from perdure.pipelines.exoplanet.saliency import occlusion
+from perdure.pipelines.exoplanet.evaluation import baselines
+from perdure.pipelines.exoplanet.evaluation.recovery import RecoveryMap, inject, point_noise, recover
+from perdure.pipelines.exoplanet.evaluation.saliency import occlusion
 from perdure.pipelines.exoplanet.simulator import simulate
 
 LENGTH = 1024

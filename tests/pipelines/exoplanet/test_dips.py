@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.dips import find_dips
+from perdure.pipelines.exoplanet.preparation.dips import find_dips
 from perdure.pipelines.exoplanet.reading import read_series
 from perdure.pipelines.exoplanet.reading.columns import FITS
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from perdure.errors import FormatError, UsageError
-from perdure.pipelines.exoplanet.domain import Domain, describe
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.preparation.domain import Domain, describe
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 
 SMALL = Preprocessor(length=600)
 

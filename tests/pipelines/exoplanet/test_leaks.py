@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perdure.pipelines.exoplanet import loading, metrics
-from perdure.pipelines.exoplanet.augmentation import augment
+from perdure.pipelines.exoplanet import loading
 from perdure.pipelines.exoplanet.config import preset
 from perdure.pipelines.exoplanet.curves import Curves
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
-from perdure.pipelines.exoplanet.shards import DataSet
+from perdure.pipelines.exoplanet.evaluation import metrics
+from perdure.pipelines.exoplanet.learning.augmentation import augment
+from perdure.pipelines.exoplanet.learning.shards import DataSet
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.preparation.split import TEST, TRAIN, VALIDATION
 from perdure.pipelines.exoplanet.simulator import simulate
-from perdure.pipelines.exoplanet.split import TEST, TRAIN, VALIDATION
 
 LENGTH = 512
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet import metrics, ranking
-from perdure.pipelines.exoplanet.ranking import Ranking
+from perdure.pipelines.exoplanet.evaluation import metrics, ranking
+from perdure.pipelines.exoplanet.evaluation.ranking import Ranking
 
 PREDICTIONS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]), st.integers(0, 1), st.integers(0, 3)),

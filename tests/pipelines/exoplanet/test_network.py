@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.network import PRESETS, Architecture, build, compile_model
+from perdure.pipelines.exoplanet.learning.network import PRESETS, Architecture, build, compile_model
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # before the first import of keras, which reads it
 
@@ -79,7 +79,7 @@ def test_two_trainings_of_one_seed_end_with_the_same_bits():
 @pytest.mark.slow
 def test_a_new_process_builds_the_same_bits():
     code = (
-        "from hashlib import sha256; from perdure.pipelines.exoplanet.network import PRESETS, build; "
+        "from hashlib import sha256; from perdure.pipelines.exoplanet.learning.network import PRESETS, build; "
         "print(sha256(b''.join(w.tobytes() for w in build(PRESETS['tiny'], seed=5).get_weights())).hexdigest())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -88,14 +88,14 @@ def test_a_new_process_builds_the_same_bits():
 
 
 def test_halving_keeps_the_greater_of_each_pair_and_drops_an_odd_end():
-    from perdure.pipelines.exoplanet.layers import Halve
+    from perdure.pipelines.exoplanet.learning.layers import Halve
 
     x = np.array([[1, 5, 2, 2, 9, 3, 7]], dtype="float32")[..., None]
     assert np.asarray(Halve()(x)).ravel().tolist() == [5, 2, 9]
 
 
 def test_the_rate_warms_up_peaks_and_falls_to_its_floor():
-    from perdure.pipelines.exoplanet.schedule import WarmupCosine
+    from perdure.pipelines.exoplanet.learning.schedule import WarmupCosine
 
     rate = WarmupCosine(peak_rate=0.1, warmup_steps=10, total_steps=110)
     values = [float(rate(step)) for step in range(130)]
@@ -109,7 +109,7 @@ def test_the_rate_warms_up_peaks_and_falls_to_its_floor():
 def test_a_schedule_and_a_network_survive_serialisation():
     import keras
 
-    from perdure.pipelines.exoplanet.schedule import WarmupCosine
+    from perdure.pipelines.exoplanet.learning.schedule import WarmupCosine
 
     rate = WarmupCosine(peak_rate=0.1, warmup_steps=10, total_steps=110)
     copied = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
@@ -127,7 +127,7 @@ def test_a_saved_network_predicts_the_same_bits(tmp_path):
 
 
 def test_a_schedule_that_only_warms_up_is_refused():
-    from perdure.pipelines.exoplanet.schedule import WarmupCosine
+    from perdure.pipelines.exoplanet.learning.schedule import WarmupCosine
 
     with pytest.raises(UsageError, match="50 warm-up steps of 50"):
         WarmupCosine(peak_rate=0.1, warmup_steps=50, total_steps=50)

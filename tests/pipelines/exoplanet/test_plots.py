@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from perdure.pipelines.exoplanet import plots
-from perdure.pipelines.exoplanet.recovery import RecoveryMap
+from perdure.pipelines.exoplanet.evaluation.recovery import RecoveryMap
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(60) % 4 == 0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from perdure.errors import FormatError, UsageError
-from perdure.pipelines.exoplanet.detrend import median_in_place, rolling_median
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.preparation.detrend import median_in_place, rolling_median
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 
 LENGTH = 600
 SMALL = Preprocessor(length=LENGTH)

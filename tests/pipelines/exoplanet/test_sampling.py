@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.sampling import epoch_rows, prior_correct, repeats
+from perdure.pipelines.exoplanet.learning.sampling import epoch_rows, prior_correct, repeats
 
 LABELS = (np.arange(100) % 20 == 0).astype(np.int8)  # five positives
 

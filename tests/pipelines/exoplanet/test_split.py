@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.split import split
-from perdure.pipelines.exoplanet.twins import near_copies
+from perdure.pipelines.exoplanet.preparation.split import split
+from perdure.pipelines.exoplanet.preparation.twins import near_copies
 
 CADENCES = 1200
 

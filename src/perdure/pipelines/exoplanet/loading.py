@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet import discovery, domain, reading, simulator
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
-from perdure.pipelines.exoplanet.shards import shared_columns
-from perdure.pipelines.exoplanet.split import QUARANTINED, split
+from perdure.pipelines.exoplanet import discovery, reading, simulator
+from perdure.pipelines.exoplanet.learning.shards import shared_columns
+from perdure.pipelines.exoplanet.preparation import domain
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.preparation.split import QUARANTINED, split
 
 SIMULATED = "simulated"
 _SHARD = 2_024  # simulated curves of one unit: 16 of them make the full preset

@@ -11,7 +11,7 @@ import perdure
 from perdure.pipelines.exoplanet import loading
 from perdure.pipelines.exoplanet.config import preset as preset_named
 from perdure.pipelines.exoplanet.loading import DataFolder
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 
 PHASES = ("discover", "load", "split", "preprocess", "build", "train", "evaluate")
 
@@ -51,11 +51,11 @@ def main(data: Path | None, preset: str, folder: Path | None) -> int:
         prepared = run.map("preprocess", list(readings), prepare, timeout="30m")
 
         # From here on the frameworks are needed.
-        from perdure.pipelines.exoplanet.evaluation import evaluate
-        from perdure.pipelines.exoplanet.network import describe
+        from perdure.pipelines.exoplanet.evaluation.assessment import evaluate
+        from perdure.pipelines.exoplanet.learning.network import describe
+        from perdure.pipelines.exoplanet.learning.shards import DataSet
+        from perdure.pipelines.exoplanet.learning.training import train
         from perdure.pipelines.exoplanet.report import publish
-        from perdure.pipelines.exoplanet.shards import DataSet
-        from perdure.pipelines.exoplanet.training import train
 
         # 5/7 build
         built = run.step("build", describe, config["network"], config["length"], seed=seed)

@@ -18,12 +18,12 @@ import numpy as np
 import perdure
 from perdure.errors import DamagedError, UsageError
 from perdure.pipelines.exoplanet import discovery, plots, reading
-from perdure.pipelines.exoplanet.calibration import Calibration
 from perdure.pipelines.exoplanet.curves import CADENCE_DAYS
-from perdure.pipelines.exoplanet.dips import find_dips
-from perdure.pipelines.exoplanet.domain import Domain, describe
-from perdure.pipelines.exoplanet.network import Architecture, build
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
+from perdure.pipelines.exoplanet.evaluation.calibration import Calibration
+from perdure.pipelines.exoplanet.learning.network import Architecture, build
+from perdure.pipelines.exoplanet.preparation.dips import find_dips
+from perdure.pipelines.exoplanet.preparation.domain import Domain, describe
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 from perdure.pipelines.exoplanet.reading import Series, UnreadableError
 
 _NEEDED = ("model.json", "preprocessor.json", "calibration.json", "weights.safetensors")

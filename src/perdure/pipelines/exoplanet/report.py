@@ -15,8 +15,8 @@ import numpy as np
 
 import perdure
 from perdure.pipelines.exoplanet import plots
-from perdure.pipelines.exoplanet.recovery import RecoveryMap
-from perdure.pipelines.exoplanet.shards import DataSet, Rows
+from perdure.pipelines.exoplanet.evaluation.recovery import RecoveryMap
+from perdure.pipelines.exoplanet.learning.shards import DataSet, Rows
 
 _TITLES = {
     "training_curves.png": "Training, all epochs; dotted lines mark interruptions",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet import ranking
-from perdure.pipelines.exoplanet.ranking import Ranking
+from perdure.pipelines.exoplanet.evaluation import ranking
+from perdure.pipelines.exoplanet.evaluation.ranking import Ranking
 
 NAMES = (
     "auc",

@@ -9,12 +9,12 @@ import numpy as np
 
 import perdure
 from perdure.keras import Batches, Resume
-from perdure.pipelines.exoplanet import ranking
-from perdure.pipelines.exoplanet.augmentation import augment
-from perdure.pipelines.exoplanet.network import Architecture, build, compile_model
-from perdure.pipelines.exoplanet.ranking import Ranking
-from perdure.pipelines.exoplanet.sampling import epoch_rows, repeats
-from perdure.pipelines.exoplanet.shards import DataSet, Labels, Rows
+from perdure.pipelines.exoplanet.evaluation import ranking
+from perdure.pipelines.exoplanet.evaluation.ranking import Ranking
+from perdure.pipelines.exoplanet.learning.augmentation import augment
+from perdure.pipelines.exoplanet.learning.network import Architecture, build, compile_model
+from perdure.pipelines.exoplanet.learning.sampling import epoch_rows, repeats
+from perdure.pipelines.exoplanet.learning.shards import DataSet, Labels, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -84,7 +84,7 @@ def build(architecture: Architecture, *, seed: int) -> keras.Model:
     """The network, not compiled: preprocessed curves (n, length) float32 -> probability (n, 1)."""
     import keras
 
-    from perdure.pipelines.exoplanet.layers import Halve
+    from perdure.pipelines.exoplanet.learning.layers import Halve
 
     seeds = _Seeds(seed)
     layers = keras.layers
@@ -142,7 +142,7 @@ def compile_model(
     """
     import keras
 
-    from perdure.pipelines.exoplanet.schedule import WarmupCosine
+    from perdure.pipelines.exoplanet.learning.schedule import WarmupCosine
 
     rate = WarmupCosine(peak_rate=peak_rate, warmup_steps=warmup_steps, total_steps=total_steps)
     model.compile(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet.detrend import rolling_median
+from perdure.pipelines.exoplanet.preparation.detrend import rolling_median
 
 _FEWEST_MEASURED = 7  # of the 13 cadences of a smoothed point, so that a lone outlier beside a gap is no dip
 

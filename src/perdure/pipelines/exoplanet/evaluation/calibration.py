@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from perdure.pipelines.exoplanet.augmentation import Augmentation
-from perdure.pipelines.exoplanet.sampling import prior_correct
+from perdure.pipelines.exoplanet.learning.augmentation import Augmentation
+from perdure.pipelines.exoplanet.learning.sampling import prior_correct
 
 _EDGE = 1e-7  # probabilities are kept this far from 0 and 1, where the logit ends
 _WEIGHT = 1.0  # of the pull towards "leave it as it is", in curves

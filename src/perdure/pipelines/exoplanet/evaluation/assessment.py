@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from perdure.pipelines.exoplanet import baselines, metrics, recovery
-from perdure.pipelines.exoplanet.calibration import Calibration, shares
-from perdure.pipelines.exoplanet.domain import Domain
-from perdure.pipelines.exoplanet.network import Architecture, build
-from perdure.pipelines.exoplanet.preprocess import Preprocessor
-from perdure.pipelines.exoplanet.saliency import occlusion
-from perdure.pipelines.exoplanet.shards import DataSet, Rows
-from perdure.pipelines.exoplanet.training import Shown, probabilities
+from perdure.pipelines.exoplanet.evaluation import baselines, metrics, recovery
+from perdure.pipelines.exoplanet.evaluation.calibration import Calibration, shares
+from perdure.pipelines.exoplanet.evaluation.saliency import occlusion
+from perdure.pipelines.exoplanet.learning.network import Architecture, build
+from perdure.pipelines.exoplanet.learning.shards import DataSet, Rows
+from perdure.pipelines.exoplanet.learning.training import Shown, probabilities
+from perdure.pipelines.exoplanet.preparation.domain import Domain
+from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 
 _MOST_SEARCHED = 400  # test curves that box least squares looks at: it takes some 30 ms a curve
 _MOST_MEASURED = 4_000  # curves of a part that the metadata baseline looks at

@@ -24,7 +24,7 @@ from numba import njit
 
 from perdure.errors import FormatError, UsageError
 from perdure.pipelines.exoplanet.curves import LENGTH
-from perdure.pipelines.exoplanet.detrend import (
+from perdure.pipelines.exoplanet.preparation.detrend import (
     MAD_TO_SIGMA,
     median_in_place,
     rolling_median_into,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perdure.pipelines.exoplanet.split import TEST, TRAIN, VALIDATION
+from perdure.pipelines.exoplanet.preparation.split import TEST, TRAIN, VALIDATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from perdure.errors import UsageError
 from perdure.pipelines.exoplanet.curves import UNKNOWN
-from perdure.pipelines.exoplanet.twins import digests, near_copies
+from perdure.pipelines.exoplanet.preparation.twins import digests, near_copies
 
 TRAIN, VALIDATION, TEST, QUARANTINED = 0, 1, 2, -1
 PART_NAMES = ("train", "validation", "test")

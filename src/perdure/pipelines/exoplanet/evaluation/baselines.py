@@ -14,9 +14,9 @@ import numba
 import numpy as np
 
 from perdure.errors import UsageError
-from perdure.pipelines.exoplanet import ranking
 from perdure.pipelines.exoplanet.curves import CADENCE_DAYS
-from perdure.pipelines.exoplanet.ranking import Ranking
+from perdure.pipelines.exoplanet.evaluation import ranking
+from perdure.pipelines.exoplanet.evaluation.ranking import Ranking
 
 LEAK_AUC = 0.6  # of metadata alone; above it the report warns
 _BINS = 200  # phase bins of a folded curve
