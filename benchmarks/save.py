@@ -1,0 +1,88 @@
+"""The cost of a save: what the training thread waits, and how long until the state is on disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import contenders
+from benchmarks.contenders import Contender, Sample
+from benchmarks.table import RESULTS, Goal, Line, median, show
+
+# Goals in milliseconds: (stall, durable). At 1 GB a disk's own speed decides: durable is 1.2 times the bare write.
+_GOALS = {12: (2.0, 14.0), 100: (15.0, 75.0), 1000: (90.0, None)}
+_ROUNDS = {12: 25, 100: 11, 1000: 5}
+_OVER_WRITE = 1.2
+_FLOOR = "write + fdatasync"
+
+
+def run(*, sizes: tuple[int, ...] = (12, 100, 1000), slow: bool = False) -> None:
+    """slow: also what takes half a minute a save."""
+    for megabytes in sizes:
+        _run_size(megabytes, slow=slow)
+
+
+def _run_size(megabytes: int, *, slow: bool) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=RESULTS, prefix="save-"))
+    with ExitStack() as ends:
+        ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        samples = _rounds(_contenders(megabytes, folder, ends, slow=slow), _ROUNDS[megabytes])
+    _report(megabytes, samples)
+
+
+def _contenders(
+    megabytes: int, folder: Path, ends: ExitStack, *, slow: bool
+) -> dict[str, tuple[Contender, int]]:
+    """Each with the number of rounds that it sits out between two of its own."""
+    state = contenders.keras_like(megabytes)
+    chosen: dict[str, tuple[Contender, int]] = {
+        "memcpy": (contenders.copying(state), 0),
+        _FLOOR: (contenders.writing(state, folder), 0),
+        "perdure": (contenders.perdure_loop(state, folder / "run", ends), 0),
+        "safetensors": (contenders.safetensors(state, folder / "safetensors"), 0),
+        "torch.save": (contenders.torch_save(state, folder / "torch"), 0),
+        "torch DCP async": (contenders.torch_dcp(state, folder / "dcp"), 0),
+    }
+    if megabytes < 1000:
+        chosen["Orbax async"] = (contenders.orbax(state, folder / "orbax"), 0)
+        chosen["Keras .keras"] = (contenders.keras_model(state, folder / "keras"), 0)
+    if megabytes < 1000 or slow:
+        chosen["np.savez_compressed"] = (contenders.savez_compressed(state, folder / "npz"), 4)
+    return chosen
+
+
+def _rounds(chosen: dict[str, tuple[Contender, int]], rounds: int) -> dict[str, list[Sample]]:
+    """Take turns, so that whatever else the machine does hits all alike. The first two turns warm up."""
+    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
+    for number in range(-2, rounds):
+        for name, (save, pause) in chosen.items():
+            if number % (pause + 1):
+                continue
+            sample = save(number)
+            if number >= 0:
+                samples[name].append(sample)
+    return samples
+
+
+def _report(megabytes: int, samples: dict[str, list[Sample]]) -> None:
+    stalls = {name: 1e3 * median([s.stall for s in taken]) for name, taken in samples.items()}
+    durables = {name: 1e3 * median([s.durable for s in taken]) for name, taken in samples.items()}
+    lines = []
+    for name in samples:
+        values = {"stall": stalls[name], "x memcpy": stalls[name] / stalls["memcpy"]}
+        if name != "memcpy":
+            values |= {"durable": durables[name], "x write": durables[name] / durables[_FLOOR]}
+        lines.append(Line(name, values, _goals(megabytes, durables[_FLOOR]) if name == "perdure" else {}))
+    show(
+        f"Save {megabytes} MB: median of {_ROUNDS[megabytes]} rounds, milliseconds",
+        ["stall", "x memcpy", "durable", "x write"],
+        lines,
+    )
+
+
+def _goals(megabytes: int, write: float) -> dict[str, Goal]:
+    stall, durable = _GOALS[megabytes]
+    return {"stall": Goal(stall), "durable": Goal(durable or _OVER_WRITE * write)}
