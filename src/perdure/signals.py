@@ -58,9 +58,8 @@ class Signals:
             return  # one kill or closed terminal often sends the same signal twice: through a parent, a shell
         self.requested = number
         if self.waits_for_save_point:
-            self._tell(
-                f"{self.name} received: saving at the next point that can be resumed; again: stop at once"
-            )
+            hurry = "; again: stop at once" if signal.Signals(number).name in _IMPATIENT else ""
+            self._tell(f"{self.name} received: saving at the next point that can be resumed{hurry}")
         elif not self._shields:
             raise self.stopped()
 

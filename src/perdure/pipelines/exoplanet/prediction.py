@@ -86,7 +86,7 @@ def predict(inputs: Sequence[Path], *, run: Path, output: Path | None = None) ->
     model = Model.of(run.absolute())
     entries = _entries(inputs)
     name = hashlib.sha256(json.dumps([model.digest, entries], sort_keys=True).encode()).hexdigest()[:12]
-    place = output or Path.cwd() / "runs" / f"predict-{name}"
+    place = output or Path.cwd() / "predictions" / name
     with perdure.open(place, config={"model": model.digest}, phases=("predict",)) as job:
         found = job.map(
             "predict", entries, partial(predict_file, model=model), workers=min(2, len(entries)), timeout="1h"
