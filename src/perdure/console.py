@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
+from perdure.errors import NondeterminismError, PerdureError
 from perdure.files import storage_error
 
 _BAR = 24  # characters
@@ -225,3 +227,22 @@ def _let_go(stream: IO[str] | None) -> None:
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
         pass
+
+
+def show_own_errors() -> None:
+    """Show perdure's own errors as one clear message, and exit with their code."""
+    previous = sys.excepthook
+    if getattr(previous, "is_perdures", False):
+        return
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, PerdureError):
+            previous(kind, error, trace)
+            return
+        if isinstance(error, NondeterminismError):
+            previous(kind, error, trace)
+        quietly(lambda: print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True))
+        raise SystemExit(error.exit_code)
+
+    show.is_perdures = True  # type: ignore[attr-defined]
+    sys.excepthook = show

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import changes, files
 from perdure.attempt import Attempt
-from perdure.console import printable, quietly
-from perdure.errors import MainGuardError, NondeterminismError, PerdureError, Stopped, UsageError
+from perdure.console import show_own_errors
+from perdure.errors import MainGuardError, Stopped, UsageError
 from perdure.phase import caller, keyed, place_of, valid_name
 from perdure.settings import Settings, folder_for, overridden
 
@@ -51,7 +50,7 @@ def open(
     Raises LockedError when another process holds the run, ChangedError when it was started with another config or
     seed, StorageError, FormatError, DamagedError, or UsageError.
     """
-    _install_error_messages()
+    show_own_errors()
     if os.environ.get("PERDURE_WORKER"):
         raise MainGuardError(
             "a worker process imported the training script and reached perdure.open; put the script's code under "
@@ -404,22 +403,3 @@ def _plain(name: str, value: Any) -> object:
     if isinstance(value, _SCALARS):
         return value
     raise UsageError(f"run.log({name}=...) got {type(value).__name__}; log numbers, text or None")
-
-
-def _install_error_messages() -> None:
-    """Show perdure's own errors as one clear message, and exit with their code."""
-    previous = sys.excepthook
-    if getattr(previous, "is_perdures", False):
-        return
-
-    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, PerdureError):
-            previous(kind, error, trace)
-            return
-        if isinstance(error, NondeterminismError):
-            previous(kind, error, trace)
-        quietly(lambda: print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True))
-        raise SystemExit(error.exit_code)
-
-    show.is_perdures = True  # type: ignore[attr-defined]
-    sys.excepthook = show
