@@ -10,6 +10,7 @@ from perdure import files
 from perdure.errors import DamagedError
 from perdure.seams import seam
 from perdure.store.database import Database, Reader, is_sound
+from perdure.store.schema import is_whole
 
 NAME = "run.db.backup"
 _SIDE_FILES = ("-wal", "-shm")
@@ -44,7 +45,7 @@ def recover(path: Path) -> str | None:
     Returns what happened, for people, or None when all was well. Raises DamagedError when there was a run here
     and neither database can be read.
     """
-    if path.exists() and path.stat().st_size and is_sound(path):
+    if path.exists() and path.stat().st_size and is_whole(path):
         return None
     copy = path.with_name(NAME)
     remains = path.exists() or any((path.parent / name).exists() for name in ("snapshots", "blobs"))
@@ -55,7 +56,7 @@ def recover(path: Path) -> str | None:
             f"{path} is missing or unreadable and there is no {NAME} beside it, though the folder holds a run; "
             f"restore one with `perdure restore {path.parent} BACKUP`, or start over in another folder"
         )
-    if not is_sound(copy):
+    if not is_whole(copy):
         raise DamagedError(
             f"{path} and {copy} are both unreadable; list backups with `perdure backups {path.parent}`"
         )

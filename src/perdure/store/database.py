@@ -215,6 +215,8 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if isinstance(error, sqlite3.OperationalError) and code is None:  # text that is no UTF-8
+            code = sqlite3.SQLITE_CORRUPT
         if code is None or isinstance(error, sqlite3.ProgrammingError):
             raise
         if code & 0xFF in _DAMAGE:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 from perdure.errors import FormatError
-from perdure.store.database import Database, Row
+from perdure.store.database import Database, Reader, Row, is_sound
 
 FORMAT = 1  # of run.db and of the folder around it
 
@@ -50,7 +53,11 @@ CREATE TRIGGER journal_is_append_only_2 BEFORE DELETE ON journal
 """
 
 
-def _create_core(database: Database) -> None:
+class _Writable(Protocol):
+    def execute(self, sql: str) -> object: ...
+
+
+def _create_core(database: _Writable) -> None:
     for statement in _statements(_CORE):
         database.execute(statement)
 
@@ -68,7 +75,7 @@ def _statements(script: str) -> list[str]:
     return parts
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_create_core,)
+MIGRATIONS: tuple[Callable[[_Writable], None], ...] = (_create_core,)
 assert len(MIGRATIONS) == FORMAT
 CORE_TABLES = frozenset(line.split()[2] for line in _CORE.splitlines() if line.startswith("CREATE TABLE")) | {
     "sqlite_sequence"
@@ -77,6 +84,8 @@ CORE_TABLES = frozenset(line.split()[2] for line in _CORE.splitlines() if line.s
 
 class _Readable(Protocol):
     def row(self, sql: str) -> Row | None: ...
+
+    def rows(self, sql: str) -> list[Row]: ...
 
 
 def format_of(database: _Readable) -> int:
@@ -101,3 +110,30 @@ def migrate(database: Database) -> None:
         with database.transaction():
             MIGRATIONS[number - 1](database)
             database.execute(f"PRAGMA user_version={number}")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the database is sound and its tables are defined as its format defines them.
+
+    A database of a newer format is: what it should be is not known here.
+    """
+    if not is_sound(path):
+        return False
+    reader = Reader(path)
+    try:
+        version = format_of(reader)
+        found = {(row["name"], row["sql"]) for row in reader.rows("SELECT name, sql FROM sqlite_master")}
+    finally:
+        reader.close()
+    return version > FORMAT or _definitions(version) <= found
+
+
+@cache
+def _definitions(version: int) -> frozenset[tuple[str, str | None]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        for migration in MIGRATIONS[:version]:
+            migration(connection)
+        return frozenset(connection.execute("SELECT name, sql FROM sqlite_master"))
+    finally:
+        connection.close()
