@@ -54,6 +54,7 @@ class Session:
         self.remember_files()
         recorded = self.store.units.phase(path)
         if recorded is None:
+            self._refuse_orphans(path)
             with self.store.transaction():
                 self.store.units.start_phase(
                     path, kind=kind, total=total, fingerprint=current.as_document(), data=data
@@ -71,6 +72,13 @@ class Session:
                 self.store.journal.add("phase resized", path, was=recorded.total, now=total)
             self.store.units.refresh_phase(path, total=total, fingerprint=current.as_document())
         return True
+
+    def _refuse_orphans(self, path: str) -> None:
+        if self.store.units.all(path) or self.store.generations.of_loop(path):
+            raise DamagedError(
+                f"{self.store.database.path} holds results of the phase {path!r}, and no record that it was begun: it is "
+                f"damaged; restore a backup (`perdure backups {self.store.folder}`), or start over in another folder"
+            )
 
     def remember_files(self) -> None:
         """Keep digests of unchanged files from attempt to attempt, so that a resume need not read them again."""

@@ -24,6 +24,7 @@ DATABASE = "run.db"
 Row = sqlite3.Row
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = _DAMAGE | {sqlite3.SQLITE_ERROR}  # a header that names a format which SQLite does not know
+_DOUBLED = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}  # by a key that changed
 _SMALLEST_PAGE = 512  # bytes
 _DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 _REQUIRED = dict(_DURABLE, fullfsync=1, checkpoint_fullfsync=1) if sys.platform == "darwin" else _DURABLE
@@ -173,6 +174,8 @@ def is_sound(path: Path) -> bool:
                 return checked == [("ok",)] and bool(version) == bool(tables)
             finally:
                 connection.close()
+        except UnicodeDecodeError:  # SQLite quotes what it cannot read
+            return False
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _UNREADABLE:
                 return False
@@ -219,7 +222,7 @@ def _translated(path: Path) -> Iterator[None]:
             code = sqlite3.SQLITE_CORRUPT
         if code is None or isinstance(error, sqlite3.ProgrammingError):
             raise
-        if code & 0xFF in _DAMAGE:
+        if code & 0xFF in _DAMAGE or code in _DOUBLED:
             raise DamagedError(
                 f"{path} is damaged ({name}: {error}); run `perdure verify --repair {path.parent}`"
             ) from error
