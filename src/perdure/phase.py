@@ -76,7 +76,7 @@ class Session:
     def _refuse_orphans(self, path: str) -> None:
         if self.store.units.all(path) or self.store.generations.of_loop(path):
             raise DamagedError(
-                f"{self.store.database.path} holds results of the phase {path!r}, and no record that it was begun: it is "
+                f"{self.store.database.path} holds results of the phase {path!r} and no record that it began: it is "
                 f"damaged; restore a backup (`perdure backups {self.store.folder}`), or start over in another folder"
             )
 
