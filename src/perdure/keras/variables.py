@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -28,6 +28,9 @@ class Variables:
     model: Any
     names: Names
     backend: str
+    _known: dict[str, tuple[int, list[str]]] = field(
+        default_factory=dict
+    )  # by group: how many, and their keys
 
     @classmethod
     def of(cls, model: Any) -> Variables:
@@ -106,8 +109,13 @@ class Variables:
         )
 
     def _keys(self, name: str, variables: Sequence[Any]) -> list[str]:
+        known = self._known.get(name)
+        if known is not None and known[0] == len(variables):
+            return known[1]
         label = self.names.of_optimizer_variable if name == "optimizer" else self.names.of_variable
-        return [f"{i:03d} {label(variable.path)}" for i, variable in enumerate(variables)]
+        keys = [f"{i:03d} {label(variable.path)}" for i, variable in enumerate(variables)]
+        self._known[name] = len(variables), keys
+        return keys
 
     def _view(self, value: Any) -> np.ndarray:
         if self.backend == "torch":
