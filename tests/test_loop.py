@@ -375,6 +375,21 @@ def test_nothing_but_nan_has_no_best(place: Path) -> None:
     assert best_of(place, [NAN, NAN], "max:score")[:2] == (None, None)
 
 
+def test_the_iteration_that_a_break_ended_can_be_the_best(place: Path) -> None:
+    with opened(place) as run:
+        w = np.zeros(1)
+        loop = run.range("loop", 5, state={"w": w}, best="max:score", version="1")
+        for position in loop:
+            w += 1
+            run.log(score=position)
+            if position == 2:
+                break
+        assert (loop.best_value, loop.best_position) == (2, 2)
+        w[:] = 0
+        loop.restore_best()
+        assert w.tolist() == [3]
+
+
 @pytest.mark.parametrize("goal", ["score", "best:score", "max:", "max", ":score"])
 def test_a_goal_that_is_not_understood_is_refused(place: Path, goal: str) -> None:
     with pytest.raises(UsageError, match="max:val_auc"):

@@ -122,6 +122,8 @@ class Each:
     @property
     def results(self) -> dict[str, object]:
         """Results of the units that are done, by key, as their records have them."""
+        if self.left == "break" and not self.finished:
+            self.end_by_break()
         done = self.session.store.units.all(self.path)
         return {
             key: self.session.reload(self.path, done[key])

@@ -84,20 +84,27 @@ class Loop:
     @property
     def best_value(self) -> float | None:
         """The best value of the metric so far."""
+        self._end_if_left()
         return self.track.best.value if self.track.best else None
 
     @property
     def best_position(self) -> int | None:
         """The iteration that reached it, counted from 0."""
+        self._end_if_left()
         return self.track.best.position if self.track.best else None
 
     def restore_best(self) -> None:
         """Put the best state into the live objects."""
+        self._end_if_left()
         if self.track.best is None:
             raise UsageError(f"the loop {self.name!r} has no best state: pass best= and log that metric")
         for name, source in self.sources.items():
             arrays, document = self.track.best_part(name)
             source.restore(arrays, _parsed(document))
+
+    def _end_if_left(self) -> None:
+        if self.left == "break" and not self.finished:
+            self.end_by_break()
 
     def __iter__(self) -> Iterator[int]:
         if self._started:
