@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from processes import finish, rows
 
 COMPAT = Path(__file__).parent / "compat"

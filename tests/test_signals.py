@@ -182,7 +182,8 @@ def test_a_signal_at_any_moment_leaves_a_run_that_goes_on(
     "redirected", ["| head -c 5", "2>&1 | head -c 5", ">&-", "2>&-", ">&- 2>&-", "> /dev/full"]
 )
 def test_nobody_dies_in_print(tmp_path: Path, redirected: str) -> None:
-    command = f'"{sys.executable}" "{SCRIPTS / "slow.py"}" {redirected}; echo "${{PIPESTATUS[0]}}" > {tmp_path / "code"}'
+    script = f'"{sys.executable}" "{SCRIPTS / "slow.py"}"'
+    command = f'{script} {redirected}; echo "${{PIPESTATUS[0]}}" > {tmp_path / "code"}'
     subprocess.run(
         ["bash", "-c", command],
         env=environment(tmp_path / "run", SLOW="chatty"),

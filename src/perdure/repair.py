@@ -171,9 +171,9 @@ def _drop_older(store: Store, finding: Finding) -> str:
 def _export_again(store: Store, loop: str) -> str:
     newest = [g for g in store.generations.of_loop(loop) if g.state == "kept"][-1]
     source = path_of(store.folder, loop, newest.number)
-    arrays, text = codec.read(source, only="best/")
-    best = {name.removeprefix("best/"): array for name, array in arrays.items()}
-    documents = commit.header_of(text, path=source).best
+    arrays, text = codec.read(source)
+    best = {n.removeprefix("best/"): array for n, array in arrays.items() if n.startswith("best/")}
+    documents = commit.header_of(text, arrays, path=source).best
     header = codec.header(codec.plan(best), canonical({"loop": loop, "documents": documents}))
     pieces = [_bytes(best[tensor.name]) for tensor in codec.plan(best)]
     files.publish(_export_path(store.folder, loop), [header, *pieces], kind="export")

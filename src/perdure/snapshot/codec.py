@@ -101,20 +101,20 @@ def _digest(document: str) -> str:
     return blake3.blake3(document.encode()).hexdigest()
 
 
-def read(path: Path, *, only: str | None = None) -> tuple[dict[str, np.ndarray], str]:
-    """Tensors (memory-mapped, read-only) and the document. `only` keeps tensors whose name starts with it.
+def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Tensors (memory-mapped, read-only) and the document.
 
     Raises DamagedError for anything that is not such a file.
     """
     try:
-        return _read(path, only or "")
+        return _read(path)
     except OSError as error:
         raise storage_error(error, path) from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
         raise DamagedError(f"{path} is not a readable snapshot ({type(error).__name__}: {error})") from error
 
 
-def _read(path: Path, prefix: str) -> tuple[dict[str, np.ndarray], str]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
     size = path.stat().st_size
     with path.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
@@ -130,7 +130,7 @@ def _read(path: Path, prefix: str) -> tuple[dict[str, np.ndarray], str]:
         if size > 8 + length
         else np.empty(0, np.uint8)
     )
-    return {name: _view(body, entry) for name, entry in entries.items() if name.startswith(prefix)}, document
+    return {name: _view(body, entry) for name, entry in entries.items()}, document
 
 
 def _view(body: np.ndarray, entry: dict[str, Any]) -> np.ndarray:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import blake3
+import numpy as np
 
 from perdure import files
 from perdure.errors import DamagedError, FormatError
@@ -31,6 +33,16 @@ from perdure.store.generations import path_of as path_of
 from perdure.store.tables import Rows
 
 FORMAT = 1  # of the snapshot file
+DIGESTS = (
+    "digests"  # the last tensor: JSON of the parts' digests, which are known only when all else is written
+)
+Result = TypeVar("Result")
+
+
+class Digest(Protocol):
+    """Runs work beside the caller's own."""
+
+    def __call__(self, work: Callable[[], Result], /) -> Future[Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,15 @@ class Capture:
 
     def parts(self) -> dict[str, str]:
         """The digest of each part, so that differences can be named without the file."""
-        parts = self.staged.digests() | {"history": self.history_digest}
+        return self._with_others(self.staged.digests())
+
+    def size_of_digests(self) -> int:
+        """Bytes of the tensor of digests, known before the digests are."""
+        blank = self._with_others(dict.fromkeys(self.staged.documents, blake3.blake3().hexdigest()))
+        return len(canonical(blank))
+
+    def _with_others(self, parts: dict[str, str]) -> dict[str, str]:
+        parts = parts | {"history": self.history_digest}
         return parts if self.best is None else parts | {"best": self.best_digest}
 
 
@@ -119,32 +139,52 @@ def history_digest(before: str, entries: Iterable[Entry]) -> str:
     return before
 
 
-def write(folder: Path, capture: Capture, parts: dict[str, str], hashing: ThreadPoolExecutor) -> Generation:
-    """Publish the file; returns the generation that `record` commits."""
+def write(
+    folder: Path, capture: Capture, digest: Digest, check: Callable[[dict[str, str]], None]
+) -> Generation:
+    """Publish the file; returns the generation that `record` commits.
+
+    Both digests are computed beside the write, for all three release the interpreter. `check` sees the parts before
+    the file has its name, and may refuse them by raising.
+    """
     path = path_of(folder, capture.loop, capture.number)
     files.make_folder(path.parent)
-    pieces = list(_pieces(capture, parts))
-    sha256 = hashing.submit(_sha256, pieces)  # beside write and sync: all of them release the interpreter
-    size = files.publish(path, pieces, kind="snapshot")
+    pieces = list(_pieces(capture))
+    parts = digest(capture.parts)
+    sha256 = digest(lambda: _sha256(chain(pieces, map(_encoded, [parts]))))
+    size = files.publish(path, chain(pieces, _checked(parts, check)), kind="snapshot")
     return Generation(
-        capture.loop, capture.number, capture.cursor, capture.final, size, sha256.result(), parts,
+        capture.loop, capture.number, capture.cursor, capture.final, size, sha256.result(), parts.result(),
         capture.logged, capture.inserted, "kept",
     )  # fmt: skip
 
 
-def _pieces(capture: Capture, parts: dict[str, str]) -> Iterator[files.Content]:
-    layout, start = list(capture.staged.layout), len(capture.staged.content)
+def _pieces(capture: Capture) -> Iterator[files.Content]:
+    """All of the file but its last tensor."""
+    layout, end = list(capture.staged.layout), len(capture.staged.content)
     if capture.best is not None:
         layout += [
-            Tensor(f"best/{t.name}", t.dtype, t.shape, t.start + start, t.size) for t in capture.best.layout
+            Tensor(f"best/{t.name}", t.dtype, t.shape, t.start + end, t.size) for t in capture.best.layout
         ]
-    yield codec.header(layout, _document(capture, parts))
+        end += len(capture.best.content)
+    size = capture.size_of_digests()
+    layout.append(Tensor(DIGESTS, "uint8", (size,), end, size))
+    yield codec.header(layout, _document(capture))
     yield capture.staged.content
     if capture.best is not None:
         yield capture.best.content
 
 
-def _document(capture: Capture, parts: dict[str, str]) -> str:
+def _encoded(parts: Future[dict[str, str]]) -> bytes:
+    return canonical(parts.result()).encode()
+
+
+def _checked(parts: Future[dict[str, str]], check: Callable[[dict[str, str]], None]) -> Iterator[bytes]:
+    check(parts.result())
+    yield _encoded(parts)
+
+
+def _document(capture: Capture) -> str:
     cursor = capture.cursor
     return canonical(
         {
@@ -155,7 +195,6 @@ def _document(capture: Capture, parts: dict[str, str]) -> str:
             "final": capture.final,
             "fingerprint": capture.fingerprint,
             "follows": capture.follows,
-            "parts": parts,
             "documents": capture.staged.documents,
             "best": capture.best.documents if capture.best is not None else None,
             "logged": capture.logged,
@@ -166,7 +205,7 @@ def _document(capture: Capture, parts: dict[str, str]) -> str:
     )
 
 
-def _sha256(pieces: list[files.Content]) -> str:
+def _sha256(pieces: Iterable[files.Content]) -> str:
     hasher = hashlib.sha256()
     for piece in pieces:
         hasher.update(piece)
@@ -210,8 +249,11 @@ class Header:
     inserted: int
 
 
-def header_of(text: str, *, path: Path) -> Header:
-    """Parse a file's document. Raises FormatError for a newer format and DamagedError for rubbish."""
+def header_of(text: str, arrays: Mapping[str, np.ndarray], *, path: Path) -> Header:
+    """Parse a file's document and its tensor of digests.
+
+    Raises FormatError for a newer format and DamagedError for rubbish.
+    """
     try:
         document = json.loads(text)
         if document["format"] > FORMAT:
@@ -221,7 +263,8 @@ def header_of(text: str, *, path: Path) -> Header:
             )
         return Header(
             document["loop"], document["generation"], Cursor(*document["cursor"]), document["final"],
-            document["fingerprint"], document["follows"], document["parts"], document["documents"], document["best"],
+            document["fingerprint"], document["follows"], json.loads(bytes(arrays[DIGESTS])), document["documents"],
+            document["best"],
             document["logged"], tuple(Entry(*entry) for entry in document["history"]),
             tuple(LoopRows.of(rows) for rows in document["rows"]), document["inserted"],
         )  # fmt: skip

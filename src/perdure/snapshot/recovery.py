@@ -72,13 +72,13 @@ def _finish_interrupted(store: Store, loop: str) -> bool:
 
 def _open(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     arrays, document = codec.read(path)
-    return commit.header_of(document, path=path), arrays
+    return commit.header_of(document, arrays, path=path), arrays
 
 
 def _differs(header: Header, arrays: dict[str, np.ndarray]) -> bool:
     """Whether any part's bytes do not match the digest in the header."""
     best = {name[len(_BEST) :]: array for name, array in arrays.items() if name.startswith(_BEST)}
-    own = {name: array for name, array in arrays.items() if not name.startswith(_BEST)}
+    own = {name: a for name, a in arrays.items() if name != commit.DIGESTS and not name.startswith(_BEST)}
     digests = _staged(header.documents, own).digests()
     if header.best is not None:
         digests["best"] = _staged(header.best, best).digest()

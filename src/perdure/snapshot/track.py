@@ -121,7 +121,7 @@ class Track:
     def _load(self, generation: Generation) -> Snapshot:
         path = commit.path_of(self.store.folder, self.loop, generation.number)
         arrays, document = codec.read(path)
-        header = commit.header_of(document, path=path)
+        header = commit.header_of(document, arrays, path=path)
         return Snapshot(generation.cursor, generation.final, generation.number, header, arrays)
 
     def _restore_best(self, snapshot: Snapshot) -> None:
@@ -243,10 +243,10 @@ class Track:
     def _write(self, capture: Capture) -> None:
         """On the writer's thread: make the capture durable, then let go of what it replaces."""
         began = self.writer.processor_seconds()
-        parts = capture.parts()
-        self._compare(capture, parts)  # before there is a file, which the next start would take for good
-        self._look_for_change(capture, parts)
-        generation = commit.write(self.store.folder, capture, parts, self.writer.hashing)
+        generation = commit.write(
+            self.store.folder, capture, self.writer.digest, lambda parts: self._compare(capture, parts)
+        )
+        self._look_for_change(capture, generation.parts)
         retired = self._retired(generation)
         commit.record(self.store, generation, capture, retired=retired)
         self.newest = generation
@@ -258,7 +258,10 @@ class Track:
         self.budget.learn(cost + capture.stall_seconds)
 
     def _compare(self, capture: Capture, parts: dict[str, str]) -> None:
-        """Work that is done again must give the bits of the first time."""
+        """Work that is done again must give the bits of the first time.
+
+        Asked before the file has its name: the next start would take it for good.
+        """
         first = self._expected.pop(capture.cursor, None)
         if first is None or first.final != capture.final or first.parts == parts:
             return
