@@ -13,7 +13,7 @@ import pytest
 from inprocess import killed, store_at, train
 from perdure.errors import DamagedError, FormatError, NondeterminismError, PerdureError, StorageError
 from perdure.store import backup
-from perdure.store.database import Reader
+from perdure.store.database import Reader, is_sound
 from perdure.store.digest import digests
 
 
@@ -209,3 +209,25 @@ def test_a_killed_writer_leaves_a_database_that_the_next_attempt_opens(tmp_path:
     with store_at(tmp_path / "run") as store:
         outcomes = [row[0] for row in store.database.rows("SELECT outcome FROM attempts ORDER BY id")]
     assert outcomes == ["killed", "killed", "killed", "running"]
+
+
+def test_a_process_that_died_while_the_database_was_being_made_is_no_obstacle(tmp_path: Path) -> None:
+    """Before it has a write-ahead log SQLite uses a journal; the next attempt has to undo it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    database = sqlite3.connect(folder / "run.db", isolation_level=None)
+    database.execute("PRAGMA journal_mode=persist")
+    database.execute("CREATE TABLE half (x)")
+    database.execute("PRAGMA user_version=1")
+    database.execute("BEGIN")
+    database.execute("PRAGMA cache_size=1")
+    database.executemany("INSERT INTO half VALUES (?)", [(bytes(9000),)] * 20)
+    for name in ("run.db", "run.db-journal"):
+        shutil.copy(folder / name, tmp_path / name)
+    database.close()
+    for name in ("run.db", "run.db-journal"):
+        shutil.copy(tmp_path / name, folder / name)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        sqlite3.connect(f"file:{folder}/run.db?mode=ro", uri=True).execute("SELECT * FROM half")
+    assert is_sound(folder / "run.db")
+    assert sqlite3.connect(folder / "run.db").execute("SELECT count(*) FROM half").fetchall() == [(0,)]

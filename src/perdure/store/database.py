@@ -166,7 +166,9 @@ def is_sound(path: Path) -> bool:
         if path.is_file() and path.stat().st_size < _SMALLEST_PAGE:
             return False  # SQLite would take what is left of it for a new and empty database
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            # a process that died before the database had a write-ahead log left a journal that SQLite must undo
+            mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
             try:
                 checked = [tuple(row) for row in connection.execute("PRAGMA integrity_check(1)")]
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
