@@ -10,8 +10,7 @@ PerdureError
 ├── LockedError          75   another process holds the run
 ├── DamagedError          1   stored bytes do not match their digest, and nothing can stand in
 ├── NondeterminismError   1   work done again gave other bits than the first time
-├── FormatError           1   the run was written by another, unsupported version
-└── UnitFailedError       1   a step raised; the original error is its cause
+└── FormatError           1   the run was written by another, unsupported version
 
 Stopped is not an error: it is the SystemExit that ends a script after a signal.
 """
@@ -83,10 +82,6 @@ class NondeterminismError(PerdureError):
 
 class FormatError(PerdureError):
     """The run folder was written by a version that this one cannot read."""
-
-
-class UnitFailedError(PerdureError):
-    """A unit of work raised; the original exception is the cause."""
 
 
 class Stopped(SystemExit):
