@@ -89,9 +89,10 @@ class Writer:
                 if work is None and self._closing:
                     return
             self._do(work or self._pulse)
-            with self._changed:
-                self._work = None
-                self._changed.notify_all()
+            if work is not None:  # after a pulse there may be work already, which came meanwhile
+                with self._changed:
+                    self._work = None
+                    self._changed.notify_all()
             tidying, self._tidying = self._tidying, []
             for tidy in tidying:
                 self._do(tidy)
