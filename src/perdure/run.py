@@ -61,17 +61,11 @@ def open(
     if budget is not None and not 0 < budget <= 1:
         raise UsageError(f"budget={budget} is not a share; use a number such as 0.01 for 1%, or None")
     settings = Settings.from_environment()
-    return Run(
-        Attempt.begin(
-            folder_for(folder, settings),
-            config=overridden(config or {}, settings.changes),
-            seed=seed,
-            settings=settings,
-            budget=None if settings.save_always else budget,
-            phases=phases,
-            keep=keep,
-        )
-    )
+    attempt = Attempt.begin(
+        folder_for(folder, settings), config=overridden(config or {}, settings.changes), seed=seed,
+        settings=settings, budget=None if settings.save_always else budget, phases=phases, keep=keep,
+    )  # fmt: skip
+    return Run(attempt)
 
 
 class Run:

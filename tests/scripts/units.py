@@ -24,7 +24,9 @@ def report(best):
 
 
 if __name__ == "__main__":
-    with perdure.open("runs/units", seed=3, budget=None, phases=["prepare", "backtest", "square", "models"]) as run:
+    with perdure.open(
+        "runs/units", seed=3, budget=None, phases=["prepare", "backtest", "square", "models"]
+    ) as run:
         matrix = run.step("prepare", prepare, 4)
         run.map("backtest", ["AAA", "BBB", "CCC"], backtest, workers=2, into="samples", data=True)
         squares = run.map("square", {"two": 2, "three": 3}, square, workers=1)
