@@ -1,0 +1,1 @@
+"""The market pipeline: forecasts of stocks, from prices and events to a gated, promoted ensemble."""

@@ -1,0 +1,1 @@
+"""The gate, the registry of models, and what is deployed."""

@@ -1,0 +1,1 @@
+"""The 202 features of a symbol, none of which sees the future."""

@@ -1,0 +1,1 @@
+"""Forward folds, the eight base models, and the meta-learner over them."""

@@ -1,0 +1,1 @@
+"""From one symbol to its labelled samples."""
