@@ -1,1 +1,1 @@
-"""Forward folds, the eight base models, and the meta-learner over them."""
+"""Forward folds, the base models over them, and the meta-learner over those."""

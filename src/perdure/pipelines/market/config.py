@@ -1,0 +1,56 @@
+"""The presets: every setting that results depend on. `--set name=value` changes one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure.errors import UsageError
+
+_FULL: dict[str, Any] = {
+    # what is forecast
+    "sectors": 11,
+    "per_sector": 0,  # symbols of each sector; 0 takes all
+    "sessions": 2520,  # the newest, ten years
+    "burn_in": 273,  # sessions that the longest feature needs
+    "horizon": 10,  # sessions until a trade ends by itself
+    "stride": 3,  # sessions between two samples; 746 on the common grid
+    "least_samples": 200,  # of a symbol; fewer are set aside
+    "target": "sector",  # the sign of the return beyond the sector's; or "absolute"
+    # the made market, where there is no --source
+    "kappa": 0.12,  # strength of what can be forecast; 0 is a market without memory
+    "market_seed": 7,
+    "dirt": True,  # late listings, splits, missing and damaged rows, as real data has
+    # folds
+    "blocks": 5,
+    "first_share": 0.35,  # of the development sessions, before the first block
+    "lockbox_share": 0.20,  # newest sessions, for the final test only
+    "embargo": 10,  # sessions between training labels and a block
+    # models
+    "rounds": 300,
+    "chunk": 50,
+    "trees": 300,
+    "epochs": 20,
+    "threads": 2,
+    # evaluation
+    "resamples": 500,
+    "explained": 2000,  # newest samples whose forecasts are explained
+    "leak": False,  # plants a look at the future into the features, to see that the gate notices
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": _FULL,
+    "quick": {
+        **_FULL, "per_sector": 3, "rounds": 80, "chunk": 20, "trees": 60, "epochs": 6, "resamples": 200,
+        "explained": 300,
+    },
+    "tiny": {
+        **_FULL, "sectors": 2, "per_sector": 2, "sessions": 800, "stride": 4, "least_samples": 40, "rounds": 6,
+        "chunk": 2, "trees": 6, "epochs": 2, "resamples": 20, "explained": 20,
+    },
+}  # fmt: skip
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A copy of a preset's settings. Raises UsageError for an unknown name."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
+    return {"preset": name, **PRESETS[name]}

@@ -1,0 +1,1 @@
+"""The eight base models: how each is trained, saved within, and read back."""
