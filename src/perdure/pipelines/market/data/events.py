@@ -12,6 +12,29 @@ from typing import Any, Self
 import numpy as np
 
 
+def utc(local: np.ndarray) -> np.ndarray:
+    """(k,) datetime64[s] in UTC of moments on New York's clocks.
+
+    US rule: summer time from the second Sunday of March to the first of November; from 1987 to 2006 from the first of
+    April to the last of October. Without a database of time zones, which not every system has.
+    """
+    local = local.astype("datetime64[s]")
+    year = local.astype("datetime64[Y]")
+    old = year < np.datetime64("2007")
+    begin = np.where(old, _sunday(year, 3, 0), _sunday(year, 2, 7))
+    end = np.where(old, _sunday(year, 9, 24), _sunday(year, 10, 0))
+    summer = (local >= begin + np.timedelta64(2, "h")) & (local < end + np.timedelta64(2, "h"))
+    return local + np.where(summer, np.timedelta64(4, "h"), np.timedelta64(5, "h"))
+
+
+def _sunday(year: np.ndarray, month: int, skipped: int) -> np.ndarray:
+    """The first Sunday of the month (0 January) after its first `skipped` days."""
+    first = (year.astype("datetime64[M]") + month).astype("datetime64[D]") + skipped
+    return (first + (3 - first.astype(np.int64)) % 7).astype(
+        "datetime64[s]"
+    )  # day 3, 1970-01-04, was a Sunday
+
+
 @dataclass(frozen=True, slots=True)
 class Dated:
     """A table of events; every column is (k,), in order of `available_at`."""
@@ -23,8 +46,15 @@ class Dated:
 
     def until(self, moment: np.datetime64) -> Self:
         """What was available at `moment` (UTC)."""
-        known = self.available_at <= moment
-        return type(self)(**{field.name: getattr(self, field.name)[known] for field in fields(self)})
+        return self.take(self.available_at <= moment)
+
+    def since(self, moment: np.datetime64) -> Self:
+        """What became available at `moment` (UTC) or later."""
+        return self.take(self.available_at >= moment)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The events at `rows` (a mask or indices)."""
+        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @classmethod
     def none(cls) -> Self:

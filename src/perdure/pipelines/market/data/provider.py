@@ -37,7 +37,10 @@ class MalformedError(SourceError):
 class Provider(Protocol):
     """One source of market data. Every method raises SourceError."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the source, as the user writes it: "synthetic", "yfinance"."""
+        ...
 
     def prices(self, symbol: str) -> Prices:
         """All daily bars of a stock or a fund ("AAPL", "SPY", "XLK"), as traded."""
