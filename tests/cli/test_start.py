@@ -172,17 +172,17 @@ def test_a_detached_script_that_fails_at_once_shows_its_error(tmp_path: Path) ->
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """The built-in pipeline, replaced by one that notes how it was called."""
     calls: list[Any] = []
-    module = types.ModuleType("perdure.pipelines.exoplanet.pipeline")
 
-    def main(data: Path | None, preset: str, folder: Path | None) -> int:
-        calls.append(
-            (data, preset, folder, {k: v for k, v in os.environ.items() if k.startswith("PERDURE_")})
-        )
+    def main(preset: str, folder: Path, **options: object) -> int:
+        settings = {k: v for k, v in os.environ.items() if k.startswith("PERDURE_")}
+        calls.append((preset, folder, options, settings))
         print("chatter")
         return 3
 
-    module.main = main  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
+    for name in ("exoplanet", "market"):
+        module = types.ModuleType(f"perdure.pipelines.{name}.pipeline")
+        module.main = main  # type: ignore[attr-defined]
+        monkeypatch.setitem(__import__("sys").modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", environment())
     return calls
@@ -193,8 +193,9 @@ def test_a_built_in_pipeline_runs_here_with_its_folder_and_settings(
 ) -> None:
     (tmp_path / "curves").mkdir()
     document = answer("run", "exoplanet", "--data", "curves", "--preset", "tiny", "--set", "epochs=2", code=3)
-    data, preset, folder, settings = pipeline[0]
-    assert (data, preset, folder) == (Path("curves"), "tiny", tmp_path / "runs" / "exoplanet")
+    preset, folder, options, settings = pipeline[0]
+    assert (preset, folder) == ("tiny", tmp_path / "runs" / "exoplanet")
+    assert options == {"data": Path("curves")}
     assert json.loads(settings["PERDURE_SET"]) == ["epochs=2"]
     assert settings["PERDURE_RUN"] == str(tmp_path / "runs" / "exoplanet")
     assert document == {"target": "exoplanet", "run": str(tmp_path / "runs" / "exoplanet"), "exit_code": 3}
@@ -204,7 +205,17 @@ def test_a_built_in_pipeline_refuses_what_it_does_not_know(pipeline: list[Any]) 
     assert perdure("run", "exoplanet", "--speed", "high").exit_code == 2
     assert perdure("run", "exoplanet", "--data").exit_code == 2
     assert "no such file" in perdure("run", "exoplanet", "--data", "nowhere").stderr
+    assert "'soon' is not a number of seconds" in perdure("run", "market", "--pace", "soon").stderr
+    assert "takes no value" in perdure("run", "market", "--leak=yes").stderr
+    assert perdure("run", "market", "--data", ".").exit_code == 2
     assert pipeline == []
+
+
+def test_options_of_a_pipeline_reach_it_as_it_takes_them(pipeline: list[Any]) -> None:
+    answer("run", "market", "--source=csv:prices", "--pace", "0.5", "--leak", code=3)
+    preset, _, options, _ = pipeline[0]
+    assert preset == "quick"
+    assert options == {"source": "csv:prices", "pace": 0.5, "leak": True}
 
 
 def test_a_missing_extra_is_answered_with_what_to_install(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli.app import AsJson, command, emit, reading, run_folder, say
+from perdure.cli.app import AsJson, command, emit, reading, say
+from perdure.cli.pipelines import PIPELINES, options_of, part_of
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
     from perdure.settings import Settings
 
-PIPELINES = {"exoplanet": "small"}  # name -> preset without --preset
 _STARTING_SECONDS = 120.0  # imports of a large framework on a slow disk
 _POLL = 0.1
 _FORWARDED = ("SIGTERM", "SIGHUP")
@@ -55,7 +55,7 @@ class _Started:
 def run(
     context: typer.Context,
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A script, or a built-in pipeline: exoplanet.")
+        str, typer.Argument(metavar="TARGET", help="A script, or a built-in pipeline: exoplanet, market.")
     ],
     run: Annotated[str | None, typer.Option("--run", metavar="DIR", help="The run's folder.")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="A named set of settings.")] = None,
@@ -87,9 +87,9 @@ def run(
 ) -> int:
     """Start a run, or resume it.
 
-    The same command does both. Ctrl+C saves and says how to go on. Further options, such as --data DIR, belong
-    to the script or pipeline; write -- before those that perdure knows too. A pipeline's run is runs/TARGET
-    unless --run names another.
+    The same command does both. Ctrl+C saves and says how to go on. Further options belong to the script or
+    pipeline (exoplanet: --data DIR; market: --source NAME, --pace SECONDS, --leak); write -- before those that
+    perdure knows too. A pipeline's run is runs/TARGET unless --run names another.
     """
     from perdure.settings import Settings
 
@@ -130,36 +130,11 @@ def _pipeline(started: _Started) -> tuple[int, list[str]]:
     """A built-in pipeline runs in this process."""
     os.environ.update(started.settings.as_environment())
     folder = Path(started.settings.folder or "")
-    main = _part_of(started.target, "pipeline").main
+    options = options_of(started.target, started.arguments)
+    main = part_of(started.target, "pipeline").main
     with redirect_stdout(sys.stderr):  # standard output is for results
-        code = main(_data(started.arguments), started.preset or PIPELINES[started.target], folder)
+        code = main(started.preset or PIPELINES[started.target].preset, folder, **options)
     return int(code), [str(folder)]
-
-
-def _part_of(target: str, part: str) -> Any:
-    """A module of a pipeline. Raises UsageError saying what to install."""
-    import importlib
-
-    try:
-        return importlib.import_module(f"perdure.pipelines.{target}.{part}")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the {target} pipeline needs {error.name!r}, which is not installed: pip install 'perdure[{target}]'"
-        ) from error
-
-
-def _data(arguments: Sequence[str]) -> Path | None:
-    """The pipelines' own option."""
-    if not arguments:
-        return None
-    name, separator, value = arguments[0].partition("=")
-    rest = list(arguments[1:]) if separator else list(arguments[2:])
-    if name != "--data" or rest or not (separator or len(arguments) > 1):
-        raise UsageError(f"{' '.join(arguments)!r} is not understood; a pipeline takes --data DIR")
-    place = Path(value if separator else arguments[1]).expanduser()
-    if not place.exists():
-        raise UsageError(f"--data {place}: there is no such file or folder")
-    return place
 
 
 def _script(started: _Started, *, quiet: bool) -> tuple[int, list[str]]:
@@ -278,51 +253,3 @@ def _never_opened(child: subprocess.Popen[bytes], early: int) -> int:
     if code == 0:
         raise UsageError("the script ended without opening a run; does it call perdure.open?")
     return code if code > 0 else 128 - code
-
-
-# -- predict -----------------------------------------------------------------------------------------------------
-
-
-@command("predict")
-def predict(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A built-in pipeline: exoplanet.")],
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Files and folders of light curves.")
-    ],
-    run: Annotated[
-        str | None, typer.Option("--run", metavar="DIR", help="The run that trained. [default: runs/TARGET]")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the predictions, a run of its own; resumable."),
-    ] = None,
-    as_json: AsJson = False,
-) -> int:
-    """Predict with what a pipeline trained.
-
-    Resumable, file by file. Exit code 3 when some of the inputs could not be read.
-    """
-    if target not in PIPELINES:
-        raise UsageError(f"{target!r} is not a built-in pipeline; there are: {', '.join(PIPELINES)}")
-    for path in inputs:
-        if not path.exists():
-            raise UsageError(f"there is no file or folder {path}")
-    folder = run_folder(run if run is not None else str(Path("runs") / target))
-    part = _part_of(target, "prediction")
-    with redirect_stdout(sys.stderr):
-        code, document = part.predict(inputs, run=folder, output=output)
-    if as_json:
-        emit(document)
-    else:
-        _tell_predictions(document)
-    return int(code)
-
-
-def _tell_predictions(document: dict[str, Any]) -> None:
-    from perdure.console import printable
-
-    for line in document["lines"]:
-        print(printable(line))
-    for name, reason in document["failed"].items():
-        say(f"{name}: {reason}")
-    say(f"predictions and plots: {document['exports']}")

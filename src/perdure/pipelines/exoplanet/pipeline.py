@@ -16,13 +16,12 @@ from perdure.pipelines.exoplanet.preparation.preprocess import Preprocessor
 PHASES = ("discover", "load", "split", "preprocess", "build", "train", "evaluate")
 
 
-def main(data: Path | None, preset: str, folder: Path | None) -> int:
+def main(preset: str, folder: Path, *, data: Path | None = None) -> int:
     """Run or resume the pipeline in `folder`; returns the exit code. `data` of None simulates curves."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     # Waiting threads that spin slow every other process down, and win nothing here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    place = folder or Path.cwd() / "runs" / "exoplanet"
-    with perdure.open(place, config=preset_named(preset), phases=PHASES) as run:
+    with perdure.open(folder, config=preset_named(preset), phases=PHASES) as run:
         config: Any = run.config
         seed = run.seed or 0
 

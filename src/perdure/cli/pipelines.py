@@ -1,0 +1,128 @@
+"""The built-in pipelines as the command line knows them: their own options, and `perdure predict`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from perdure.cli.app import AsJson, command, emit, run_folder, say
+from perdure.errors import UsageError
+
+
+def _place(text: str) -> Path:
+    place = Path(text).expanduser()
+    if not place.exists():
+        raise UsageError(f"{place}: there is no such file or folder")
+    return place
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UsageError(f"{text!r} is not a number of seconds; use 0 or more")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """preset: the one without --preset. options: `--name` -> how its value is read; None for a mere switch."""
+
+    preset: str
+    options: Mapping[str, Callable[[str], Any] | None] = field(default_factory=dict)
+
+
+PIPELINES = {
+    "exoplanet": Pipeline("small", {"--data": _place}),
+    "market": Pipeline("quick", {"--source": str, "--pace": _seconds, "--leak": None}),
+}
+
+
+def options_of(target: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """A pipeline's own options, by the names of its `main`. Raises UsageError for what it does not know."""
+    known, found, words = PIPELINES[target].options, {}, list(arguments)
+    while words:
+        name, separator, value = words.pop(0).partition("=")
+        if name not in known:
+            raise UsageError(f"{name!r} is not understood; the {target} pipeline takes {', '.join(known)}")
+        read = known[name]
+        if read is None and separator:
+            raise UsageError(f"{name} is a switch and takes no value; it got {value!r}")
+        if read is not None and not separator:
+            if not words:
+                raise UsageError(f"{name} needs a value")
+            value = words.pop(0)
+        found[name.removeprefix("--")] = True if read is None else _read(name, read, value)
+    return found
+
+
+def _read(name: str, read: Callable[[str], Any], value: str) -> object:
+    try:
+        return read(value)
+    except UsageError as error:
+        raise UsageError(f"{name} {error}") from error
+
+
+def part_of(target: str, part: str) -> Any:
+    """A module of a pipeline. Raises UsageError saying what to install."""
+    import importlib
+
+    try:
+        return importlib.import_module(f"perdure.pipelines.{target}.{part}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the {target} pipeline needs {error.name!r}, which is not installed: pip install 'perdure[{target}]'"
+        ) from error
+
+
+@command("predict")
+def predict(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A built-in pipeline: exoplanet.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Files and folders of light curves.")
+    ],
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="DIR", help="The run that trained. [default: runs/TARGET]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the predictions, a run of its own; resumable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Predict with what a pipeline trained.
+
+    Resumable, file by file. Exit code 3 when some of the inputs could not be read.
+    """
+    if target not in PIPELINES:
+        raise UsageError(f"{target!r} is not a built-in pipeline; there are: {', '.join(PIPELINES)}")
+    for path in inputs:
+        if not path.exists():
+            raise UsageError(f"there is no file or folder {path}")
+    folder = run_folder(run if run is not None else str(Path("runs") / target))
+    part = part_of(target, "prediction")
+    with redirect_stdout(sys.stderr):
+        code, document = part.predict(inputs, run=folder, output=output)
+    if as_json:
+        emit(document)
+    else:
+        _tell_predictions(document)
+    return int(code)
+
+
+def _tell_predictions(document: dict[str, Any]) -> None:
+    from perdure.console import printable
+
+    for line in document["lines"]:
+        print(printable(line))
+    for name, reason in document["failed"].items():
+        say(f"{name}: {reason}")
+    say(f"predictions and plots: {document['exports']}")
