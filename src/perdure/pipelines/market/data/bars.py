@@ -52,11 +52,21 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A row of the report on quality. day: ISO, "" where it concerns all; done: "dropped", "mended" or "kept"."""
+
+    day: str
+    what: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
     """What a provider gave: bars as traded, and the corporate actions.
 
     split_day: (k,) datetime64[D], the first day on the new count; split_ratio: (k,) float64, new shares an old one.
     dividend_day: (m,) datetime64[D], the ex-day; dividend: (m,) float64, money a share.
+    findings: what the provider had to do to give this.
     """
 
     bars: Bars
@@ -64,13 +74,20 @@ class Prices:
     split_ratio: np.ndarray
     dividend_day: np.ndarray
     dividend: np.ndarray
+    findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def plain(cls, bars: Bars, *findings: Finding) -> Prices:
+        """Bars without corporate actions."""
+        none, nothing = np.empty(0, "datetime64[D]"), np.empty(0)
+        return cls(bars, none, nothing, none, nothing, findings)
 
     def until(self, day: np.datetime64) -> Prices:
         """What was known at the close of `day`."""
         split, paid = self.split_day <= day, self.dividend_day <= day
         return Prices(
             self.bars.until(day), self.split_day[split], self.split_ratio[split],
-            self.dividend_day[paid], self.dividend[paid],
+            self.dividend_day[paid], self.dividend[paid], self.findings,
         )  # fmt: skip
 
 

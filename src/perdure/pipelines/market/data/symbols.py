@@ -27,6 +27,11 @@ def companies() -> tuple[Company, ...]:
         return tuple(Company(row["sector"], row["sector_etf"], row["symbol"]) for row in rows)
 
 
+def company(symbol: str) -> Company:
+    """The row of `symbol`; a company that is not in the file counts to no sector, and the market is its fund."""
+    return next((row for row in companies() if row.symbol == symbol), Company("Other", MARKET, symbol))
+
+
 def funds() -> tuple[str, ...]:
     """The market's fund, then one a sector."""
     return (MARKET, *dict.fromkeys(company.sector_etf for company in companies()))

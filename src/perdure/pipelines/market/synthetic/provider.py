@@ -51,8 +51,10 @@ class SyntheticProvider:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
-        """From a run's settings; what they do not name keeps its default."""
+        """From a run's settings, where the seed is `market_seed`; what they do not name keeps its default."""
         given = {field.name: config[field.name] for field in fields(cls) if field.name in config}
+        if "market_seed" in config:
+            given["seed"] = config["market_seed"]
         if "symbols" in given:
             given["symbols"] = tuple(given["symbols"])
         return cls(**given)
@@ -111,7 +113,7 @@ def _fund(symbol: str, count: int, seed: int, null: bool) -> Prices:
     bars = quotes(
         rng, sessions(count), log_return, volatility, np.zeros(count, bool), start=100.0, shares=2e7
     )
-    return Prices(bars, bars.day[:0], np.empty(0), bars.day[:0], np.empty(0))
+    return Prices.plain(bars)
 
 
 @lru_cache(maxsize=16)
@@ -123,7 +125,7 @@ def _stock(company: Company, count: int, seed: int, kappa: float, dirty: bool) -
         rng, sessions(count), path.log_return, path.volatility, path.release, start=start, shares=shares
     )
     if not dirty:
-        return Prices(bars, bars.day[:0], np.empty(0), bars.day[:0], np.empty(0))
+        return Prices.plain(bars)
     rng = factors.stream(seed, factors.DIRT_STREAM, company.symbol)
     prices = dirt.listed(company.symbol, dirt.as_traded(rng, bars), count)
     return replace(prices, bars=dirt.soiled(rng, prices.bars))
