@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -123,6 +123,20 @@ def of_module_file(
     closure = _closure(path, str(path), root)
     code = dict(closure.files) if version is None else {"version": version}
     return Fingerprint(code, flattened(config or {}), {}, _versions(closure.libraries), threads())
+
+
+def of_values(
+    config: Mapping[str, object],
+    *,
+    arguments: Mapping[str, object],
+    libraries: Iterable[str],
+    version: str | None = None,
+    files: MutableMapping[FileKey, str] | None = None,
+) -> Fingerprint:
+    """Give the fingerprint of a library's work that depends on these values alone, whatever code asked for it."""
+    digests = {name: _argument(name, value, version, files) for name, value in arguments.items()}
+    code = {} if version is None else {"version": version}
+    return Fingerprint(code, flattened(config), digests, _versions(frozenset(libraries)), threads())
 
 
 def current_code_and_environment(saved: Fingerprint, root: Path) -> Fingerprint:
