@@ -177,6 +177,6 @@ def market_context(bars: Bars, market: np.ndarray, sector: np.ndarray) -> dict[s
         "rel_spy_21": log_return(bars.close, 21) - log_return(market, 21),
         "rel_sector_5": log_return(bars.close, 5) - log_return(sector, 5),
         "rel_sector_63": log_return(bars.close, 63) - log_return(sector, 63),
-        "spy_trend_50_200": np.log(talib.SMA(market, timeperiod=50) / talib.SMA(market, timeperiod=200)),
+        "spy_trend_50_200": np.log(kernels.mean(market, 50) / kernels.mean(market, 200)),
         "sector_rel_spy_21": log_return(sector, 21) - log_return(market, 21),
     }

@@ -30,7 +30,7 @@ def trend(bars: Bars) -> dict[str, np.ndarray]:
 
 
 def _averages(close: np.ndarray) -> dict[str, np.ndarray]:
-    simple = {k: talib.SMA(close, timeperiod=k) for k in (5, 10, 20, 50, 100, 200)}
+    simple = {k: kernels.mean(close, k) for k in (5, 10, 20, 50, 100, 200)}
     found = {f"sma_ratio_{k}": np.log(close / average) for k, average in simple.items()}
     for k in (12, 26, 50):
         found[f"ema_ratio_{k}"] = np.log(close / talib.EMA(close, timeperiod=k))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 import numpy as np
-import talib
 
 from perdure.pipelines.market.features import kernels
 from perdure.pipelines.market.features.returns import log_return
@@ -24,7 +23,7 @@ def regimes(market: np.ndarray, *, short: int = 21, long: int = 200) -> np.ndarr
     mean of the last `long`.
     """
     volatility = kernels.deviation(log_return(market), short)
-    average = talib.SMA(market, timeperiod=long)
+    average = kernels.mean(market, long)
     found = 2 * _terciles(volatility) + (market > average)
     return np.where(np.isnan(average), UNKNOWN, found).astype(np.int8)
 
