@@ -77,9 +77,9 @@ def label_shuffle(
     dealt = _dealt(y, day, np.random.default_rng([seed, 2]))
     scores = [(test, model(x[train], dealt[train], x[test])) for train, test in folds]
     excess, variance, pairs = np.sum([_same_day(dealt[t], s, day[t]) for t, s in scores], axis=0)
-    if not variance:
+    if not pairs:
         raise UsageError("no test day has both a rise and a fall; audit folds with more names a day")
-    area, z = 0.5 + excess / pairs, excess / math.sqrt(variance)
+    area, z = 0.5 + excess / pairs, excess / math.sqrt(variance) if variance else 0.0
     words = f"AUC {area:.4f} with shuffled labels, {abs(z):.1f} standard errors from 0.5"
     return Audit(
         "label shuffle", abs(z) <= LARGEST_Z, area, LARGEST_Z * math.sqrt(variance) / pairs + 0.5, words
@@ -128,16 +128,10 @@ def _dealt(y: np.ndarray, day: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 def _same_day(y: np.ndarray, score: np.ndarray, day: np.ndarray) -> tuple[float, float, float]:
     """Mann-Whitney's U less its mean, its variance (ties corrected) and the pairs, summed over days."""
-    from scipy.stats import rankdata
-
-    excess = variance = pairs = 0.0
-    order = np.argsort(day, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(day[order])) + 1):
-        rises, n = int(y[rows].sum()), len(rows)
-        falls = n - rises
-        if rises and falls:
-            ranks = rankdata(score[rows])
-            excess += ranks[y[rows] == 1].sum() - rises * (n + 1) / 2
-            variance += rises * falls / (n * (n - 1)) * float(np.sum((ranks - (n + 1) / 2) ** 2))
-            pairs += rises * falls
-    return excess, variance, pairs
+    member = np.unique(day, return_inverse=True)[1]
+    rank = metrics.centred_ranks(member, score)
+    names, rises = np.bincount(member).astype(np.float64), np.bincount(member, y)
+    pairs, spread = rises * (names - rises), np.bincount(member, rank**2)
+    variance = np.divide(pairs * spread, names * (names - 1), out=np.zeros_like(pairs), where=pairs > 0)
+    # Ranks are less their day's mean, so those of the rises add up to U less its mean.
+    return float(rank[y == 1].sum()), float(variance.sum()), float(pairs.sum())

@@ -82,18 +82,24 @@ def rank_ic(day: np.ndarray, probability: np.ndarray, excess: np.ndarray) -> tup
 
     A day with fewer than FEWEST_NAMES names is left out, and one where all forecasts or all returns are equal.
     """
-    from scipy.stats import rankdata
+    known = np.isfinite(excess)
+    days, member = np.unique(day[known], return_inverse=True)
+    a, b = centred_ranks(member, probability[known]), centred_ranks(member, excess[known])
+    both, left, right = (np.bincount(member, x, len(days)) for x in (a * b, a * a, b * b))
+    defined = (np.bincount(member, minlength=len(days)) >= FEWEST_NAMES) & (left > 0) & (right > 0)
+    return days[defined], (both[defined] / np.sqrt(left[defined] * right[defined]))
 
-    days, starts = np.unique(np.sort(day), return_index=True)
-    order = np.argsort(day, kind="stable")
-    groups = np.split(order, starts[1:]) if len(days) else []
-    found = np.full(len(days), math.nan)
-    for k, rows in enumerate(groups):
-        rows = rows[np.isfinite(excess[rows])]
-        if len(rows) >= FEWEST_NAMES:
-            found[k] = _correlation(rankdata(probability[rows]), rankdata(excess[rows]))
-    defined = np.isfinite(found)
-    return days[defined], found[defined]
+
+def centred_ranks(group: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(n,) rank of each value within its group less the group's mean rank; ties share their mean rank."""
+    order = np.lexsort((value, group))
+    ordered, groups = value[order], group[order]
+    change = groups[1:] != groups[:-1]
+    member, ties = (np.cumsum(np.r_[0, new]) for new in (change, change | (ordered[1:] != ordered[:-1])))
+    place = np.arange(len(value), dtype=np.float64)
+    ranks = np.empty(len(value))
+    ranks[order] = _means(ties, place)[ties] - _means(member, place)[member] if len(value) else place
+    return ranks
 
 
 def icir(ic: np.ndarray) -> float:
@@ -104,7 +110,5 @@ def icir(ic: np.ndarray) -> float:
     return float(ic.mean() / ic.std(ddof=1)) if len(ic) > 1 and ic.std(ddof=1) > 0 else math.nan
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(np.sum(a * a) * np.sum(b * b))
-    return float(np.sum(a * b) / scale) if scale > 0 else math.nan
+def _means(group: np.ndarray, value: np.ndarray) -> np.ndarray:
+    return np.bincount(group, value) / np.bincount(group)
