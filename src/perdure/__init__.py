@@ -25,9 +25,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the verbs when they are asked for: `perdure status` answers without them."""
+    """Load verbs and adapters when they are asked for: `perdure status` answers without them."""
     if name in {"Run", "open"}:
         from perdure import run
 
         return getattr(run, name)
+    if name in {"boosting", "keras", "sklearn"}:
+        import importlib
+
+        return importlib.import_module(f"perdure.{name}")
     raise AttributeError(f"module 'perdure' has no attribute {name!r}")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from perdure.snapshot.track import Track
 
 _LONGEST_KEY = 1000  # characters
+_SCALARS = (bool, int, float, str, type(None))
 
 
 @dataclass(slots=True)
@@ -294,6 +295,15 @@ def _is_broken(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def loggable(name: str, value: Any) -> object:
+    """A logged value as JSON keeps it. Raises UsageError for what is no number, text or None."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, _SCALARS):
+        return value
+    raise UsageError(f"run.log({name}=...) got {type(value).__name__}; log numbers, text or None")
 
 
 def path_of_unit(path: str, key: str) -> str:

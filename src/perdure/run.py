@@ -12,7 +12,7 @@ from perdure import changes, files
 from perdure.attempt import Attempt
 from perdure.console import show_own_errors
 from perdure.errors import MainGuardError, Stopped, UsageError
-from perdure.phase import caller, keyed, place_of, valid_name
+from perdure.phase import caller, keyed, loggable, place_of, valid_name
 from perdure.settings import Settings, folder_for, overridden
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from perdure.phase import Session
     from perdure.snapshot.policy import Every
     from perdure.snapshot.track import Track
-
-_SCALARS = (bool, int, float, str, type(None))
 
 
 def open(
@@ -94,6 +92,20 @@ class Run:
         self._session.begin(path, kind="range", total=total, current=current, place=place)
         self._session.console.phase(path, f"{total} iterations")
         return self._session, self._attempt.track(path, every, current.digest)
+
+    def enter_each(
+        self, name: str, items: dict[str, Any], *, fingerprint: Callable[[Session], Fingerprint], place: str
+    ) -> Each:
+        """Begin sequential units that an adapter computes: what `run.each` gives."""
+        from perdure.each import Each
+
+        path = self._enter(name)
+        current = fingerprint(self._session)
+        self._session.begin(path, kind="each", total=len(items), current=current, place=place)
+        self._session.console.phase(path, f"{len(items)} units")
+        each = Each(self._session, path, self._fingerprinted(path, items))
+        self._scopes.append(each)
+        return each
 
     def enter_scope(self, scope: Any) -> None:
         """Until it says that it is finished, `run.log` and `run.insert` go to this scope."""
@@ -204,15 +216,11 @@ class Run:
 
         Set `unit.result` in the body; it is committed when the next unit is asked for. A body may hold loops.
         """
-        from perdure.each import Each
-
-        path, frame, items = self._enter(name), caller(), keyed(keys)
-        current = self._session.fingerprint_caller(frame, version=version)
-        self._session.begin(path, kind="each", total=len(items), current=current, place=place_of(frame))
-        self._session.console.phase(path, f"{len(items)} units")
-        each = Each(self._session, path, self._fingerprinted(path, items))
-        self._scopes.append(each)
-        return each
+        frame = caller()
+        return self.enter_each(
+            name, keyed(keys), place=place_of(frame),
+            fingerprint=lambda session: session.fingerprint_caller(frame, version=version),
+        )  # fmt: skip
 
     def range(
         self,
@@ -280,7 +288,7 @@ class Run:
             raise UsageError(
                 "run.log belongs into a loop, a step or an each; outside there is nothing to log to"
             )
-        plain = {name: _plain(name, value) for name, value in values.items()}
+        plain = {name: loggable(name, value) for name, value in values.items()}
         scope: Any = self._scopes[-1]
         (scope.log.log if hasattr(scope.log, "log") else scope.log)(plain)
 
@@ -388,12 +396,3 @@ class Run:
     def close(self) -> None:
         """End the run's attempt in order; the same as leaving the `with` block."""
         self.__exit__(None, None, None)
-
-
-def _plain(name: str, value: Any) -> object:
-    """A logged value as JSON keeps it."""
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    if isinstance(value, _SCALARS):
-        return value
-    raise UsageError(f"run.log({name}=...) got {type(value).__name__}; log numbers, text or None")

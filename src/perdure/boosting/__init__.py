@@ -1,8 +1,6 @@
 """Exact resume for LightGBM, XGBoost and CatBoost: a fit in chunks of rounds, which goes on where it was killed.
 
-from perdure import boosting
-
-booster = boosting.train(run, "lgbm", params, lightgbm.Dataset(x, y), rounds=2000)
+booster = perdure.boosting.train(run, "lgbm", params, lightgbm.Dataset(x, y), rounds=2000)
 """
 
 from perdure.boosting.course import train
