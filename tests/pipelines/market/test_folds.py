@@ -8,7 +8,7 @@ import pytest
 from perdure.errors import UsageError
 from perdure.pipelines.market.learning.folds import FINAL, forward_folds
 
-OPTIONS = {"blocks": 5, "first_share": 0.35, "lockbox_share": 0.2, "embargo": 10}
+OPTIONS = {"first_share": 0.35, "lockbox_share": 0.2, "embargo": 10}
 
 
 def samples(sessions=400, symbols=3, horizon=10, stride=3):

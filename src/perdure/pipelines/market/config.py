@@ -14,14 +14,13 @@ _FULL: dict[str, Any] = {
     "burn_in": 273,  # sessions that the longest feature needs
     "horizon": 10,  # sessions until a trade ends by itself
     "stride": 3,  # sessions between two samples; 746 on the common grid
-    "least_samples": 200,  # of a symbol; fewer are set aside
+    "least": 200,  # of a symbol; fewer are set aside
     "target": "sector",  # the sign of the return beyond the sector's; or "absolute"
     # the made market, where there is no --source
     "kappa": 0.12,  # strength of what can be forecast; 0 is a market without memory
     "market_seed": 7,
     "dirt": True,  # late listings, splits, missing and damaged rows, as real data has
     # folds
-    "blocks": 5,
     "first_share": 0.35,  # of the development sessions, before the first block
     "lockbox_share": 0.20,  # newest sessions, for the final test only
     "embargo": 10,  # sessions between training labels and a block
@@ -43,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "explained": 300,
     },
     "tiny": {
-        **_FULL, "sectors": 2, "per_sector": 2, "sessions": 800, "stride": 4, "least_samples": 40, "rounds": 6,
+        **_FULL, "sectors": 2, "per_sector": 2, "sessions": 800, "stride": 4, "least": 40, "rounds": 6,
         "chunk": 2, "trees": 6, "epochs": 2, "resamples": 20, "explained": 20,
     },
 }  # fmt: skip

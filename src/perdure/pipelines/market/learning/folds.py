@@ -13,6 +13,7 @@ import numpy as np
 
 from perdure.errors import UsageError
 
+BLOCKS = 5
 FINAL = "final"
 
 
@@ -30,20 +31,19 @@ def forward_folds(
     day: np.ndarray,
     t1: np.ndarray,
     *,
-    blocks: int,
     first_share: float,
     lockbox_share: float,
     embargo: int,
 ) -> tuple[Fold, ...]:
-    """`blocks` forward folds and the final one, oldest first.
+    """Five forward folds and the final one, oldest first.
 
     day, t1: (n,) datetime64[D], when each sample decides and when its label ends. first_share: of the sessions before
     the lockbox, those before the first block. embargo: sessions. Raises UsageError when a fold is left without rows.
     """
     sessions = np.unique(day)
     opening = len(sessions) - round(lockbox_share * len(sessions))
-    edges = np.linspace(round(first_share * opening), opening, blocks + 1).round().astype(int)
-    named = [(f"block {k + 1}", edges[k], edges[k + 1]) for k in range(blocks)]
+    edges = np.linspace(round(first_share * opening), opening, BLOCKS + 1).round().astype(int)
+    named = [(f"block {k + 1}", edges[k], edges[k + 1]) for k in range(BLOCKS)]
     folds = [
         _fold(name, day, t1, sessions, begin, end, embargo)
         for name, begin, end in [*named, (FINAL, opening, len(sessions))]
@@ -51,8 +51,8 @@ def forward_folds(
     empty = [fold.name for fold in folds if not (len(fold.train) and len(fold.test))]
     if empty:
         raise UsageError(
-            f"{len(sessions)} sessions are too few for {blocks} blocks with an embargo of {embargo}: "
-            f"{', '.join(empty)} has no rows; use more history, or fewer blocks"
+            f"{len(sessions)} sessions are too few for {BLOCKS} blocks with an embargo of {embargo}: "
+            f"{', '.join(empty)} has no rows; use more history"
         )
     return tuple(folds)
 

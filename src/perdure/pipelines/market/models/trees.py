@@ -42,12 +42,10 @@ def fit_histograms(run: perdure.Run, training: Training) -> bytes:
 def fit_logistic(run: perdure.Run, training: Training) -> bytes:
     """Logistic regression with an elastic net over scaled features: weights, bias and scaler in safetensors."""
     from safetensors.numpy import save
-    from sklearn.linear_model import SGDClassifier
+    from sklearn.linear_model import LogisticRegression
 
     scaler = Scaler.of(training.x)
-    model = SGDClassifier(
-        loss="log_loss", penalty="elasticnet", alpha=3e-3, l1_ratio=0.5, max_iter=20, tol=None, average=True
-    )
+    model = LogisticRegression(solver="saga", C=0.002, l1_ratio=0.5, max_iter=40, tol=1e-3)
     fitted = perdure.sklearn.fit(
         run, "fit", model, scaler(training.x), training.y, sample_weight=training.weight
     )

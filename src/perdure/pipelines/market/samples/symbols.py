@@ -9,7 +9,8 @@ from typing import Any
 
 from perdure.errors import UsageError
 from perdure.pipelines.market.data.symbols import Company, companies, company, funds
-from perdure.pipelines.market.samples.backtest import backtest, inspect, truncated
+from perdure.pipelines.market.samples.backtest import backtest, inspect
+from perdure.pipelines.market.samples.truncation import truncated
 
 __all__ = ["Place", "asked", "backtest", "files_of", "inspect", "truncated", "unit"]
 _FOLDERS = ("csv", "parquet")
