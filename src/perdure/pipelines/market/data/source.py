@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perdure.errors import UsageError
 from perdure.pipelines.market.data.provider import Provider
 
@@ -28,4 +30,8 @@ def source(text: str, *, cache: Path, config: Mapping[str, Any]) -> Provider:
         from perdure.pipelines.market.folder.provider import Folder
 
         return Folder(Path(place).expanduser().absolute(), kind)
+    if text in ("yfinance", "stooq", "tiingo"):
+        from perdure.pipelines.market.web.composite import web
+
+        return web(text, cache=cache, last=np.datetime64("today"))
     raise UsageError(f"there is no source {text!r}; there are {', '.join(KNOWN)}")
