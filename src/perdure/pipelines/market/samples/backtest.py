@@ -1,8 +1,7 @@
 """One symbol, from its source to its labelled samples: what a worker process does for phase 1.
 
 `inspect` and `backtest` are units of two maps over the same companies, into the tables `quality` and `samples`. What
-the first has fetched the second finds in the cache. `newest` makes the row that a forecast is made from, by the same
-code; `truncated` compares the two.
+the first has fetched the second finds in the cache.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ import polars as pl
 
 from perdure.errors import PerdureError
 from perdure.pipelines.market.data import quality
-from perdure.pipelines.market.data.bars import Bars, Prices, Series, adjusted
-from perdure.pipelines.market.data.events import Events
+from perdure.pipelines.market.data.bars import Bars, Series, adjusted
 from perdure.pipelines.market.data.provider import Provider
 from perdure.pipelines.market.data.source import source as source_named
 from perdure.pipelines.market.data.symbols import MARKET, Company
 from perdure.pipelines.market.features import catalogue
-from perdure.pipelines.market.features.calendar import cut_offs
 from perdure.pipelines.market.features.matrix import matrix
 from perdure.pipelines.market.samples import funds
 from perdure.pipelines.market.samples.grid import Grid
@@ -76,44 +73,6 @@ class Material:
     regime: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """What a forecast is made from. values: (202,) float64, NaN where history is too short."""
-
-    day: np.datetime64
-    values: np.ndarray
-    regime: int
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """A provider as it was at the close of a day; of events, 15 minutes before."""
-
-    provider: Provider
-    day: np.datetime64
-
-    @property
-    def name(self) -> str:
-        return self.provider.name
-
-    def prices(self, symbol: str) -> Prices:
-        return self.provider.prices(symbol).until(self.day)
-
-    def events(self, symbol: str) -> Events:
-        return self.provider.events(symbol).until(cut_offs(np.array([self.day]))[0])
-
-    def index(self, name: str) -> Series | None:
-        return self._cut(self.provider.index(name))
-
-    def oracle(self, symbol: str) -> Series | None:
-        return self._cut(self.provider.oracle(symbol))
-
-    def _cut(self, series: Series | None) -> Series | None:
-        if series is None:
-            return None
-        return Series(series.day[series.day <= self.day], series.value[series.day <= self.day])
-
-
 def backtest(company: Company, *, source: str, cache: Path, settings: Mapping[str, Any]) -> pl.DataFrame:
     """One row a sample: symbol, sector, day and t1 (ISO text), regime, y, ret, excess, barrier, weight, oracle (None
     where it is not known), then the 202 features by name.
@@ -133,34 +92,6 @@ def inspect(company: Company, *, source: str, cache: Path, settings: Mapping[str
     _, found = quality.check(provider.prices(company.symbol), days=calendar, fewest=1)
     kinds = {"symbol": pl.String, "day": pl.String, "what": pl.String, "done": pl.String}
     return pl.DataFrame([{"symbol": company.symbol, **asdict(finding)} for finding in found], schema=kinds)
-
-
-def truncated(company: Company, *, source: str, cache: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Names of features whose value in a sample is not, bit for bit, what could be computed on the day itself.
-
-    Looks at the first, the middle and the last sample; each must be remade from a source that ends on its day. Empty
-    unless something looks into the future.
-    """
-    plan = Plan.of(settings)
-    provider = source_named(source, cache=cache, config=settings)
-    table = samples(company, provider, plan)
-    begin = plan.grid.window(_checked(provider, MARKET, plan.grid, None).day)[0]
-    values = table.select(catalogue.names()).to_numpy()
-    wrong = np.zeros(values.shape[1], bool)
-    for row in (0, len(table) // 2, len(table) - 1):
-        day = np.datetime64(table["day"][row], "D")
-        wrong |= newest(company, Until(provider, day), plan, begin=begin).values != values[row]
-    return [name for name, differs in zip(catalogue.names(), wrong, strict=True) if differs]
-
-
-def newest(company: Company, provider: Provider, plan: Plan, *, begin: np.datetime64 | None = None) -> Newest:
-    """The features and regime of the last session of `provider`, for a forecast. Raises SourceError.
-
-    begin: the first day that is looked at, if not that of the grid's window.
-    """
-    material = _material(company, provider, plan.grid, begin)
-    values = _features(company, provider, material)[-1]
-    return Newest(material.bars.day[-1], values, int(material.regime[-1]))
 
 
 def samples(company: Company, provider: Provider, plan: Plan) -> pl.DataFrame:
