@@ -15,10 +15,16 @@ _LEAST = 1e-7  # a forecast of exactly 0 or 1 that fails costs 16 nats and not a
 
 def auc(y: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Share of pairs (rise, fall) in the right order, ties half. y, probability, weight: (n,)."""
+    rises = int(y.sum())
+    if not 0 < rises < len(y):
+        return math.nan
+    if weight is None:  # exact, and ten times as fast as with weights
+        from scipy.stats import rankdata
+
+        ranks = float(rankdata(probability)[y == 1].sum())
+        return (ranks - rises * (rises + 1) / 2) / (rises * (len(y) - rises))
     from sklearn.metrics import roc_auc_score
 
-    if not 0 < y.sum() < len(y):
-        return math.nan
     return float(roc_auc_score(y, probability, sample_weight=weight))
 
 
