@@ -16,8 +16,8 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 FORECASTS = made(days=60, signal=0.3)
 TOLD = assess(FORECASTS, trials=3, seed=1, resamples=20)
 GATE = [
-    {"check_name": "auc", "verdict": "passed", "value": 0.54, "threshold": 0.515, "text": "AUC 0.54"},
-    {"check_name": "drift", "verdict": "failed", "value": None, "threshold": 0.95, "text": "no new data"},
+    {"check": "auc", "verdict": "passed", "value": 0.54, "threshold": 0.515, "text": "AUC 0.54"},
+    {"check": "drift", "verdict": "failed", "value": None, "threshold": 0.95, "text": "no new data"},
 ]
 
 
@@ -52,7 +52,7 @@ def test_hostile_names_are_shown_and_do_nothing():
         base={HOSTILE: FORECASTS.probability},
         regimes=(HOSTILE,) * 6,
     )
-    gate = [dict(row, check_name=HOSTILE, text=HOSTILE) for row in GATE]
+    gate = [dict(row, check=HOSTILE, text=HOSTILE) for row in GATE]
     seen = drawn(
         assess(hostile, trials=1, seed=1, resamples=5), gate, {HOSTILE: b"png"}, **{"title": HOSTILE, HOSTILE: HOSTILE}
     )  # fmt: skip

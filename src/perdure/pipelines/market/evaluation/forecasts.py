@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 
 from perdure.errors import UsageError
+from perdure.pipelines.market.samples import regimes as market_regimes
 
 LOCKBOX = 5
-REGIMES = ("calm fall", "calm rise", "normal fall", "normal rise", "stormy fall", "stormy rise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Forecasts:
     probability: np.ndarray
     oracle: np.ndarray
     base: Mapping[str, np.ndarray] = field(default_factory=dict)
-    regimes: tuple[str, ...] = REGIMES
+    regimes: tuple[str, ...] = market_regimes.NAMES
 
     def __post_init__(self) -> None:
         columns = self._columns() | {f"base {name}": values for name, values in self.base.items()}

@@ -18,6 +18,7 @@ def importance(features: Sequence[Mapping[str, Any]], *, top: int = 20) -> bytes
     fig = figure(8, 0.27 * len(rows) + 1.1)
     ax = fig.subplots()
     ax.barh(range(len(rows)), [100 * row["share"] for row in rows], color=BLUE, height=0.7)
+    ax.margins(y=0.01)
     ax.set_yticks(range(len(rows)), [f"{plain(row['feature'])}  ({plain(row['group'])})" for row in rows])
     ax.invert_yaxis()
     tidy(ax, title=f"The {len(rows)} most used features", x="% of mean |contribution|, mean over models")
@@ -40,6 +41,7 @@ def swarm(
             plotnonfinite=True,
         )  # fmt: skip
     ax.axvline(0, color="black", linewidth=0.8)
+    ax.margins(y=0.02)
     ax.set_yticks(range(len(chosen)), [plain(names[k]) for k in chosen])
     ax.invert_yaxis()
     if dots is not None:
@@ -75,7 +77,8 @@ def waterfall(
     ax.axvline(score, color="black", label=f"score {score:+.4f}: {1 / (1 + np.exp(-score)):.1%}")
     ax.set_yticks(range(len(steps)), labels)
     ax.invert_yaxis()
-    ax.margins(x=0.14)
+    ax.use_sticky_edges = False  # a bar may not end at the frame: it would seem to go on
+    ax.margins(x=0.14, y=0.02)
     tidy(ax, title=plain(title), x="log-odds of a rise")
     fig.legend(
         *ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False

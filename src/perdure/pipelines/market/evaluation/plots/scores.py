@@ -23,7 +23,8 @@ def reliability(probability: np.ndarray, y: np.ndarray, *, bins: int = 15) -> by
     ax.plot([low, high], [low, high], color=GREY, linestyle=":", label="says what comes")
     ax.axhline(metrics.base_rate(y), color=ORANGE, linewidth=1, label=f"base rate {metrics.base_rate(y):.1%}")
     error = 1.96 * np.sqrt(came * (1 - came) / count)
-    ax.errorbar(said, came, yerr=error, color=BLUE, marker="o", markersize=4, linewidth=1)
+    words = "95% if forecasts were independent"
+    ax.errorbar(said, came, yerr=error, color=BLUE, marker="o", markersize=4, linewidth=1, label=words)
     ax.legend(fontsize=8, frameon=False, loc="upper left")
     title = f"Reliability: calibration error {metrics.calibration_error(y, probability, bins=bins):.4f}"
     tidy(ax, title=title, y="share of rises", ylim=_span(np.r_[said, came, came - error, came + error]))
@@ -83,6 +84,7 @@ def regimes(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _bars(ax: Any, figures: Sequence[Mapping[str, float | None]], *, scale: float, start: float) -> None:
+    ax.use_sticky_edges = False  # room beside bars that end left of the start
     for place, entry in enumerate(figures):
         if entry["value"] is None:
             ax.text(start, place, " too few names", va="center", fontsize=8, color=GREY)

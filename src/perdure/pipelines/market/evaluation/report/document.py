@@ -28,7 +28,7 @@ def report(
 ) -> bytes:
     """One self-contained HTML page, UTF-8; names from files can do nothing in it.
 
-    assessment: from `assess`. gate_rows: `check_name`, `verdict` ("passed", "warned" or "failed"), `value`, `threshold`
+    assessment: from `assess`. gate_rows: `check`, `verdict` ("passed", "warned" or "failed"), `value`, `threshold`
     and `text` of each check; none when there was no gate. plots: PNG by name; a name of _CAPTIONS, also before a space,
     has its caption. context: what a reader should know of the run (its source, preset, seed), by name; `title` is the
     page's.
@@ -65,7 +65,7 @@ def _gate(gate_rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not gate_rows:
         return []
     rows = [
-        (row["check_name"], row["verdict"], decimal(row["value"]), decimal(row["threshold"]), row["text"])
+        (row["check"], row["verdict"], decimal(row["value"]), decimal(row["threshold"]), row["text"])
         for row in sorted(gate_rows, key=lambda row: row["verdict"] == "passed")
     ]
     return [

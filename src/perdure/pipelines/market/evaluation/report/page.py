@@ -11,12 +11,12 @@ _STYLE = """
 --warn:#8a5a00}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e7eb;--dim:#9aa3af;--paper:#15181d;--line:#343a44;--good:#5fcf8b;
 --bad:#ff8a80;--warn:#f0b849}}
-body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:var(--ink);
+body{font:16px/1.55 system-ui,sans-serif;max-width:74rem;margin:2rem auto;padding:0 1rem;color:var(--ink);
 background:var(--paper)}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0;font-size:.88rem;font-variant-numeric:tabular-nums}
 td,th{border-bottom:1px solid var(--line);padding:.25rem .8rem .25rem 0;text-align:left;vertical-align:top}
-td,li,p{overflow-wrap:anywhere}
+p,ul{max-width:46rem}td{max-width:34rem;overflow-wrap:break-word}li,p,h1{overflow-wrap:anywhere}
 img{max-width:100%;height:auto;background:#fff;border-radius:4px}figure{margin:1.6rem 0}
 figcaption,.dim{color:var(--dim)}.good{color:var(--good)}.bad{color:var(--bad)}.warn{color:var(--warn)}
 .verdict{font-size:1.15rem;font-weight:600}

@@ -13,7 +13,7 @@ FIGURES = (  # name, key, scale, to compare with
         "calibration error (ECE)",
         "ece",
         1,
-        "0 is perfect; resampling can only raise it, so its interval leans up",
+        "0 is perfect; resampling tends to raise it, so its interval leans up",
     ),
     ("rank IC", "rank_ic", 1, "0 is chance"),
     ("ICIR", "icir", 1, "mean over standard deviation of daily rank ICs, not annualised"),
@@ -25,11 +25,11 @@ MONEY = (
     ("net return a year", "net_per_year"),
     ("net return a year, if overlapping trades are netted", "netted_net_per_year"),
     ("largest drawdown", "max_drawdown"),
+    ("chance that the true Sharpe ratio is above 0", "probabilistic_sharpe"),
+    ("the same, against the luckiest of all trials (deflated)", "deflated_sharpe"),
 )
 RATIOS = (
     ("Sharpe ratio, net, a year", "sharpe"),
-    ("chance that the true Sharpe ratio is above 0", "probabilistic_sharpe"),
-    ("the same, against the best of all trials by luck (deflated)", "deflated_sharpe"),
     ("trials registered", "trials"),
     ("turnover a year, times capital, netted", "turnover_per_year"),
 )
@@ -42,8 +42,8 @@ PORTFOLIO = (
 
 def verdict(gate_rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """A sentence, and its kind: good, warn, bad or dim."""
-    failed = [str(row["check_name"]) for row in gate_rows if row["verdict"] == "failed"]
-    warned = [str(row["check_name"]) for row in gate_rows if row["verdict"] == "warned"]
+    failed = [str(row["check"]) for row in gate_rows if row["verdict"] == "failed"]
+    warned = [str(row["check"]) for row in gate_rows if row["verdict"] == "warned"]
     if not gate_rows:
         return "Not judged: the promotion gate has not run.", "dim"
     if failed:
@@ -74,9 +74,9 @@ def essence(assessment: Mapping[str, Any]) -> list[str]:
 def intervals(assessment: Mapping[str, Any]) -> str:
     """How the intervals were made."""
     return (
-        f"Intervals: {percent(assessment['level'])}, from {assessment['resamples']:,} resamples of blocks of about "
+        f"Intervals: {assessment['level']:.0%}, from {assessment['resamples']:,} resamples of blocks of about "
         f"{assessment['block_days']} days. All symbols of a day stay together, for they move together, and labels of "
-        "neighbouring days overlap; intervals that ignore this are several times too narrow."
+        "neighbouring days overlap; intervals that ignore this are too narrow."
     )
 
 
@@ -112,15 +112,17 @@ def unknown(assessment: Mapping[str, Any]) -> list[str]:
 
 
 def decimal(value: float | None) -> str:
-    """Four decimals or fewer; "unknown" for None."""
+    """Four decimals below 1, two above, none of a whole number; "unknown" for None."""
     if value is None:
         return "unknown"
-    return f"{value:,.4f}".rstrip("0").rstrip(".") if value % 1 else f"{value:,.0f}"
+    return f"{value:,.0f}" if value % 1 == 0 else f"{value:,.2f}" if abs(value) > 1 else f"{value:.4f}"
 
 
 def percent(value: float | None) -> str:
-    """One decimal; "unknown" for None."""
-    return "unknown" if value is None else f"{value:.1%}"
+    """One decimal; "unknown" for None; nothing is rounded to certainty."""
+    if value is None:
+        return "unknown"
+    return "over 99.9%" if 0.9995 <= value < 1 else f"{value:.1%}"
 
 
 def ranged(entry: Mapping[str, float | None], scale: float = 1) -> str:
