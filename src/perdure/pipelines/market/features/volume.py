@@ -121,7 +121,7 @@ def _shape(bars: Bars) -> dict[str, np.ndarray]:
 
 
 def _named(bars: Bars) -> dict[str, np.ndarray]:
-    """Counts of TA-Lib's patterns; each is +-100 (a few +-200 when confirmed) on the bar that completes it."""
+    """Counts of TA-Lib's patterns, on the bar that completes each; how sure it is (80, 100, 200) is left out."""
     signs = {name: _pattern(name, bars) for name in PATTERNS}
     bulls, bears = sum(s > 0 for s in signs.values()), sum(s < 0 for s in signs.values())
     bullish, bearish = np.asarray(bulls, np.float64), np.asarray(bears, np.float64)
@@ -139,8 +139,8 @@ def _named(bars: Bars) -> dict[str, np.ndarray]:
 
 def _pattern(name: str, bars: Bars) -> np.ndarray:
     options = {"penetration": PENETRATION[name]} if name in PENETRATION else {}
-    found: np.ndarray = getattr(talib, name)(bars.open, bars.high, bars.low, bars.close, **options) / 100.0
-    return found
+    found = getattr(talib, name)(bars.open, bars.high, bars.low, bars.close, **options)
+    return np.sign(found).astype(np.float64)
 
 
 def _jumps(bars: Bars) -> dict[str, np.ndarray]:
