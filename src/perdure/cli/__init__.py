@@ -19,7 +19,8 @@ __all__ = ["COMMANDS", "application", "main"]
 COMMANDS = {  # command -> module, in the order of the help
     "run": "start", "status": "process", "logs": "process", "stop": "process", "backup": "keep", "backups": "keep",
     "restore": "keep", "reset": "keep", "clean": "keep", "verify": "verify", "digest": "verify", "why": "verify",
-    "history": "tables", "export": "tables", "sql": "tables", "predict": "pipelines", "doctor": "doctor",
+    "history": "tables", "export": "tables", "sql": "tables", "predict": "pipelines", "promote": "deploy",
+    "rollback": "deploy", "explain": "deploy", "serve": "deploy", "doctor": "doctor",
 }  # fmt: skip
 
 
