@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -134,6 +136,15 @@ def test_a_label_without_an_end_counts_as_reaching():
     t1[0] = np.datetime64("NaT")
     train, test = forward(day, 8)[0]
     assert purge_overlap(day, t1, train, test).value == 1
+
+
+def test_what_audits_find_can_be_written_as_json():
+    x, y, day = series(overlap=1)
+    train, test = forward(day, 0)[0]
+    found = [
+        label_shuffle(x, y, day, [(train, test)], seed=1, model=constant), purge_overlap(day, day, train, test),
+    ]  # fmt: skip
+    assert [json.loads(json.dumps(asdict(audit))) for audit in found] == [asdict(audit) for audit in found]
 
 
 def test_an_empty_fold_is_refused():

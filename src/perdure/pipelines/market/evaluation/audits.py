@@ -76,7 +76,8 @@ def label_shuffle(
     """
     dealt = _dealt(y, day, np.random.default_rng([seed, 2]))
     scores = [(test, model(x[train], dealt[train], x[test])) for train, test in folds]
-    excess, variance, pairs = np.sum([_same_day(dealt[t], s, day[t]) for t, s in scores], axis=0)
+    counted = [_same_day(dealt[rows], score, day[rows]) for rows, score in scores]
+    excess, variance, pairs = (math.fsum(column) for column in zip(*counted, strict=True))
     if not pairs:
         raise UsageError("no test day has both a rise and a fall; audit folds with more names a day")
     area, z = 0.5 + excess / pairs, excess / math.sqrt(variance) if variance else 0.0
