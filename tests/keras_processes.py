@@ -1,4 +1,4 @@
-"""Processes that train with Keras, started fast: a server imports Keras once and forks for each."""
+"""Processes that train, started fast: a server imports Keras, or other libraries, once and forks for each."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class KerasServer:
 
 
 @contextmanager
-def keras_server(backend: str, folder: Path) -> Iterator[KerasServer]:
-    """Compiled programs are kept beside the server, so that each is compiled once."""
+def keras_server(backend: str, folder: Path, *, preload: str = "keras") -> Iterator[KerasServer]:
+    """Compiled programs are kept beside the server, so that each is compiled once. `preload` names other modules."""
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -80,7 +80,7 @@ def keras_server(backend: str, folder: Path) -> Iterator[KerasServer]:
     }
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "keras_server.py")],
-        env=environment(folder, KERAS_BACKEND=backend, **cache),
+        env=environment(folder, KERAS_BACKEND=backend, PRELOAD=preload, **cache),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
+import numpy as np
+
 from perdure import fingerprint
 from perdure.errors import StateError, UsageError
 from perdure.phase import Session, caller, place_of
@@ -190,6 +192,8 @@ def _fingerprint(
 
 def _described(value: Any) -> Any:
     """Estimators by their type, as their parameters are listed on their own; steps as lists; the rest as it is."""
+    if isinstance(value, np.ufunc):
+        return f"ufunc {value.__name__}"
     if hasattr(value, "get_params"):
         return value.__qualname__ if isinstance(value, type) else type(value).__qualname__
     if isinstance(value, list | tuple):

@@ -1,16 +1,18 @@
-"""Imports Keras once, then runs each script it is asked for in a forked process of its own.
+"""Imports Keras (or what PRELOAD names) once, then runs each script it is asked for in a forked process of its own.
 
 Reads a JSON line for each: {"script", "environment", "out", "err"}; answers with "started PID", then, when it ended,
 with its return code as `subprocess` gives it. Nothing is computed before the fork, so each process is as good as new.
 """
 
+import importlib
 import json
 import os
 import runpy
 import sys
 import traceback
 
-import keras  # noqa: F401
+for module in os.environ.get("PRELOAD", "keras").split():
+    importlib.import_module(module)
 
 
 def child(job):

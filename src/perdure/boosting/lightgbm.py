@@ -124,9 +124,15 @@ class LightGBM:
         return lightgbm.Booster(model_str=joined.model_to_string(num_iteration=-1))
 
     def let_go(self) -> None:
-        self._data.set_init_score(self._given[0])
+        _put_back(self._data, self._given[0])
         if self._valid is not None:
-            self._valid.set_init_score(self._given[1])
+            _put_back(self._valid, self._given[1])
+
+
+def _put_back(data: Any, score: np.ndarray | None) -> None:
+    data.set_init_score(score)
+    if score is None:
+        data.set_field("init_score", None)  # else the one in the library stays
 
 
 def _init_score(data: Any) -> np.ndarray | None:
