@@ -68,11 +68,17 @@ def test_groups_divide_the_names():
     assert len(catalogue.groups()) == 14
 
 
-def test_every_feature_is_defined_once_its_look_back_is_filled():
+ALWAYS_DEFINED = ("run_len", "ewma_vol_94", "cdl_")  # counts, and a mean that begins with its first value
+
+
+def test_every_feature_is_defined_once_its_look_back_is_filled_and_no_sooner():
     bars, market, sector = made(400)
     values = matrix(bars, market, sector, Events.none(), market, None)
     for column, feature in enumerate(catalogue.features()):
+        first = int(np.argmax(np.isfinite(values[:, column])))
         assert np.isfinite(values[feature.lookback - 1 :, column]).all(), feature.name
+        if not feature.from_events and not feature.name.startswith(ALWAYS_DEFINED):
+            assert first == feature.lookback - 1, feature.name
 
 
 def test_every_pattern_of_the_library_is_counted_with_its_own_penetration():

@@ -23,11 +23,17 @@ BEFORE = -1  # the session of what was public a day before the first bar, or ear
 
 def cut_offs(days: np.ndarray) -> np.ndarray:
     """(n,) datetime64[s] in UTC: the last moment whose events session `days[i]` still knows."""
-    numbers = days.astype("datetime64[D]").astype(np.int64)
-    return np.array([_cut_off(int(number)) for number in numbers], np.int64).astype("datetime64[s]")
+    return _moments(days.astype("datetime64[D]").astype(np.int64).tobytes())
 
 
-@lru_cache(maxsize=1 << 15)  # every symbol has the same days
+@lru_cache(maxsize=16)  # every symbol, and every kind of event, has nearly the same days
+def _moments(numbers: bytes) -> np.ndarray:
+    found = [_cut_off(number) for number in np.frombuffer(numbers, np.int64).tolist()]
+    moments = np.array(found, np.int64).astype("datetime64[s]")
+    moments.setflags(write=False)
+    return moments
+
+
 def _cut_off(number: int) -> int:
     moment = datetime.combine(date.fromordinal(_EPOCH + number), _CUT_OFF, tzinfo=_NEW_YORK)
     return int(moment.astimezone(UTC).timestamp())
