@@ -12,6 +12,7 @@ import pytest
 from perdure.errors import UsageError
 from perdure.pipelines.market.deployment import gate
 from perdure.pipelines.market.deployment.gate import Check, Evidence, Regime, Thresholds
+from perdure.pipelines.market.evaluation.report import wording
 
 GOOD = Evidence(
     data_age=1.0, symbols_complete=80 / 82, psi=[0.05] * 199 + [0.5] * 3,
@@ -158,3 +159,9 @@ def test_rows_for_a_report_hold_what_was_judged() -> None:
     assert rows[0] == {
         "check": "data fresh", "verdict": "passed", "value": 1.0, "threshold": 3.0, "text": checks[0].text,
     }  # fmt: skip
+
+
+def test_the_report_understands_the_rows() -> None:
+    closed = wording.verdict(gate.rows(gate.judge(replace(GOOD, ece=0.5), Thresholds())))
+    assert closed == ("Blocked: 1 of 17 checks failed (ECE).", "bad")
+    assert wording.verdict(gate.rows(gate.judge(GOOD, Thresholds())))[1] == "good"

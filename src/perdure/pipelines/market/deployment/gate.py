@@ -235,12 +235,6 @@ def table(checks: Sequence[Check]) -> str:
 def rows(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """The verdicts for a report, as JSON takes them."""
     return [
-        {
-            "check_name": c.name,
-            "verdict": c.verdict,
-            "value": c.value,
-            "threshold": c.threshold,
-            "text": c.text,
-        }
+        {"check": c.name, "verdict": c.verdict, "value": c.value, "threshold": c.threshold, "text": c.text}
         for c in checks
     ]
