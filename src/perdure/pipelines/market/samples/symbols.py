@@ -10,7 +10,7 @@ from typing import Any
 from perdure.errors import UsageError
 from perdure.pipelines.market.data.symbols import Company, companies, company, funds
 from perdure.pipelines.market.samples.backtest import backtest, inspect
-from perdure.pipelines.market.samples.truncation import truncated
+from perdure.pipelines.market.samples.newest import truncated
 
 __all__ = ["Place", "asked", "backtest", "files_of", "inspect", "truncated", "unit"]
 _FOLDERS = ("csv", "parquet")
@@ -29,11 +29,11 @@ class Place:
 
 def unit(
     function: Callable[..., Any], symbol: Company, *, source: str, files: Path | None, settings: Mapping[str, Any],
-    place: Place,
+    place: Place, **more: Any,
 ) -> Any:  # fmt: skip
     """What a worker does. files: the source's folder, so that its content is part of the fingerprint."""
     given = {**settings, "pace": place.pace}
-    return function(symbol, source=source, cache=place.cache, settings=given)
+    return function(symbol, source=source, cache=place.cache, settings=given, **more)
 
 
 def asked(source: str, settings: Mapping[str, Any]) -> dict[str, Company]:

@@ -1,0 +1,93 @@
+"""Forecast stocks: from prices and events of 82 companies to a gated ensemble, in seven resumable phases."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import perdure
+from perdure.pipelines.market.config import preset as preset_named
+
+PHASES = ("quality", "backtest", "load", "base models", "meta-learner", "evaluate", "explain", "gate")
+
+
+def main(
+    preset: str, folder: Path, *, source: str = "synthetic", pace: float = 0.0, leak: bool = False
+) -> int:
+    """Run or resume the pipeline in `folder`; returns the exit code.
+
+    source: "synthetic", "csv:DIR", "yfinance", ... pace: seconds that each symbol waits, so that people can watch.
+    leak: plant a look at the future, which the gate must notice.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    # Waiting threads that spin slow every other process down, and win nothing here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    config = preset_named(preset) | {"source": source, "leak": leak}
+    with perdure.open(folder, config=config, phases=PHASES) as run:
+        from perdure.pipelines.market.features import catalogue
+        from perdure.pipelines.market.learning import matrix as samples
+        from perdure.pipelines.market.learning.course import base_models, combine
+        from perdure.pipelines.market.learning.folds import forward_folds
+        from perdure.pipelines.market.samples import symbols
+
+        settings: Any = dict(run.config)
+        seed = run.seed or 0
+        asked = symbols.asked(settings["source"], settings)
+        unit = partial(
+            symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
+            place=symbols.Place(run.folder / "cache", pace),
+        )  # fmt: skip
+
+        # 1/8 quality, 2/8 backtest
+        run.map("quality", asked, partial(unit, symbols.inspect), into="quality", data=True, timeout="10m")
+        done = run.map(
+            "backtest", asked, partial(unit, symbols.backtest), into="samples", data=True, timeout="10m"
+        )
+
+        # 3/8 load
+        table = samples.SampleTable(run.folder / "run.db")
+        matrix = samples.Matrix.of(run.step("load", samples.load, table, done, features=catalogue.names()))
+
+        # 4/8 base models
+        folds = forward_folds(
+            matrix.day, matrix.t1, first_share=settings["first_share"], lockbox_share=settings["lockbox_share"],
+            embargo=settings["embargo"],
+        )  # fmt: skip
+        base = base_models(run, matrix, folds)
+
+        # 5/8 meta-learner
+        facts = {
+            "features": list(catalogue.names()),
+            "feature_digest": catalogue.digest(),
+            "config": settings,
+        }
+        combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
+
+        # 6/8 evaluate
+        from perdure.pipelines.market import forecasting
+        from perdure.pipelines.market.deployment.registry import FILE
+
+        registry = forecasting.RegistryFile(run.folder.parent / FILE, run.folder.name)
+        result = run.step(
+            "evaluate", forecasting.evaluate, matrix, folds, combined, registry=registry, seed=seed,
+            resamples=settings["resamples"],
+        )  # fmt: skip
+
+        # 7/8 explain
+        explained = run.step(
+            "explain", forecasting.explain, matrix, folds[-1], combined, count=settings["explained"]
+        )
+
+        # 8/8 gate
+        verdict = run.step(
+            "gate", forecasting.judge, matrix, combined, result, unit=partial(unit, symbols.truncated),
+            asked=asked, registry=registry, config=settings, seed=seed,
+        )  # fmt: skip
+
+        from perdure.pipelines.market.outputs import publish, tell
+
+        publish(run, matrix, combined, result, explained, verdict)
+        tell(run, result, verdict)
+        return run.exit_code
