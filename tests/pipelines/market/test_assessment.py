@@ -69,6 +69,14 @@ def test_figures_are_those_of_their_rows():
     assert told["net_return"]["value"] == pytest.approx((held.net * held.overlap).mean())
 
 
+def test_a_years_figures_follow_the_grid():
+    wide = assess(SIGNAL, trials=3, seed=1, resamples=5, stride=6)
+    held = portfolio.book(SIGNAL.forward, stride=6)
+    assert held.overlap == 2 and wide["stride"] == 6
+    assert wide["portfolio"]["net_per_year"] == pytest.approx(held.net.mean() * 42)
+    assert wide["overall"]["net_return"]["value"] == pytest.approx(TOLD["overall"]["net_return"]["value"])
+
+
 def test_every_interval_holds_its_value_for_means_and_ranks():
     for row in [TOLD["overall"], *TOLD["by_block"], *TOLD["by_regime"]]:
         for name in ("auc", "log_loss", "brier", "rank_ic", "net_return"):

@@ -13,16 +13,20 @@ from perdure.errors import UsageError
 from perdure.pipelines.market.evaluation import intervals, metrics, portfolio
 from perdure.pipelines.market.evaluation.forecasts import LOCKBOX, Forecasts
 from perdure.pipelines.market.evaluation.intervals import Resamples
+from perdure.pipelines.market.evaluation.portfolio import Book
 
 META = "meta-learner"
 ORACLE_MARGIN = 0.015  # AUC that chance may add to the best possible; more is a suspected leak
 
 
-def assess(forecasts: Forecasts, *, trials: int, seed: int, resamples: int) -> dict[str, Any]:
+def assess(
+    forecasts: Forecasts, *, trials: int, seed: int, resamples: int, horizon: int = 10, stride: int = 3
+) -> dict[str, Any]:
     """The whole assessment; None where a figure is undefined.
 
-    A figure with an interval is {"value", "low", "high"}: 95%, of the stationary bootstrap over days. trials: how many
-    models were tried on these data, this one among them. The lockbox is judged apart and is in no other entry.
+    A figure with an interval is {"value", "low", "high"}: 95%, of the stationary bootstrap over days. The lockbox is
+    judged apart and is in no other entry. trials: how many models were tried on these data, this one among them.
+    horizon, stride: sessions that a trade lasts at most, and between two days of the grid.
     Raises UsageError when there is nothing outside the lockbox.
     """
     forward, lockbox = forecasts.forward, forecasts.lockbox
@@ -32,9 +36,14 @@ def assess(forecasts: Forecasts, *, trials: int, seed: int, resamples: int) -> d
     def figures(part: Forecasts) -> dict[str, Any]:
         return _figures(part, Resamples.of(part.day, resamples=resamples, seed=seed))
 
+    def money(part: Forecasts) -> dict[str, Any]:
+        return _portfolio(portfolio.book(part, horizon=horizon, stride=stride), trials)
+
     drawn = Resamples.of(forward.day, resamples=resamples, seed=seed)
     document = {
         "format": 1,
+        "horizon": horizon,
+        "stride": stride,
         "symbols": len(np.unique(forward.symbol)),
         "trials": trials,
         "resamples": resamples,
@@ -54,8 +63,8 @@ def assess(forecasts: Forecasts, *, trials: int, seed: int, resamples: int) -> d
         "models": _models(forward, drawn),
         "oracle": _oracle(forward, drawn),
         "calibration": metrics.calibration_table(forward.y, forward.probability),
-        "portfolio": _portfolio(forward, trials),
-        "lockbox": figures(lockbox) | {"portfolio": _portfolio(lockbox, trials)} if len(lockbox) else None,
+        "portfolio": money(forward),
+        "lockbox": figures(lockbox) | {"portfolio": money(lockbox)} if len(lockbox) else None,
     }
     return _plain(document)
 
@@ -169,8 +178,7 @@ def _oracle(forward: Forecasts, drawn: Resamples) -> dict[str, Any] | None:
     }
 
 
-def _portfolio(part: Forecasts, trials: int) -> dict[str, Any]:
-    held = portfolio.book(part)
+def _portfolio(held: Book, trials: int) -> dict[str, Any]:
     return portfolio.summary(held, trials=trials) | {
         "curve": {"day": [str(day) for day in held.day], "net": held.net.tolist()}
     }

@@ -17,7 +17,12 @@ FIGURES = (  # name, key, scale, to compare with
     ),
     ("rank IC", "rank_ic", 1, "0 is chance"),
     ("ICIR", "icir", 1, "mean over standard deviation of daily rank ICs, not annualised"),
-    ("net return of a basket, bp", "net_return", 1e4, "0; a basket lasts up to 10 sessions"),
+    (
+        "net return of a basket, bp",
+        "net_return",
+        1e4,
+        "0; what one basket earns, a share of the money on each side",
+    ),
 )
 MONEY = (
     ("gross return a year", "gross_per_year"),
@@ -34,9 +39,10 @@ RATIOS = (
     ("turnover a year, times capital, netted", "turnover_per_year"),
 )
 PORTFOLIO = (
-    "Returns are shares of a constant capital, 100% long and 100% short when all overlapping baskets are open. Every "
-    "trade pays 5 basis points each way. The Sharpe ratio is annualised with the covariance of baskets that overlap, "
-    "so the overlap does not flatter it. No borrowing fees, no market impact, no taxes."
+    "A basket is formed on each day of the grid; its trades last until they reach a barrier. Returns are shares of a "
+    "constant capital, 100% long and 100% short when all overlapping baskets are open. Every trade pays 5 basis points "
+    "each way. The Sharpe ratio is annualised with the covariance of baskets that overlap, so the overlap does not "
+    "flatter it. No borrowing fees, no market impact, no taxes."
 )
 
 
@@ -75,8 +81,8 @@ def intervals(assessment: Mapping[str, Any]) -> str:
     """How the intervals were made."""
     return (
         f"Intervals: {assessment['level']:.0%}, from {assessment['resamples']:,} resamples of blocks of about "
-        f"{assessment['block_days']} days. All symbols of a day stay together, for they move together, and labels of "
-        "neighbouring days overlap; intervals that ignore this are too narrow."
+        f"{assessment['block_days']} days of the grid. All symbols of a day stay together, for they move together, and "
+        "labels of neighbouring days overlap; intervals that ignore this are too narrow."
     )
 
 
