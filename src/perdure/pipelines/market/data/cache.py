@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perdure import files
-from perdure.pipelines.market.data.provider import MalformedError
+from perdure.pipelines.market.data.provider import MalformedError, NoSuchSymbolError
 from perdure.pipelines.market.web.http import Fetcher, Request
 
 _DIGEST = 64  # hexadecimal digits
+_ABSENT = b""  # no source's answer is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,16 @@ class Cached:
     def fetch(self, request: Request) -> bytes:
         key = f"{request.source}/{request.symbol}/{request.kind}"
         kept = self.cache.get(key)
+        if kept == _ABSENT:
+            raise NoSuchSymbolError(f"{key}: there was none when it was asked for first")
         if kept is not None and _is_data(kept, request):
             return kept
-        body = self.inner.fetch(request)
+        try:
+            body = self.inner.fetch(request)
+        except NoSuchSymbolError:
+            if request.optional:
+                self.cache.put(key, _ABSENT)
+            raise
         self.cache.put(key, body)
         return body
 

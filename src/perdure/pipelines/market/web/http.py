@@ -30,6 +30,7 @@ class Request:
     """What is wanted. source, symbol, kind: name it in the cache ("tiingo", "AAPL", "prices").
 
     check: reads a body and raises SourceError where it is no data, so that no error page is taken for data or kept.
+    optional: whether it may be missing for good, so that its absence is worth keeping too.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Request:
     url: str
     check: Callable[[bytes], object]
     headers: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
 
 
 class Fetcher(Protocol):
@@ -91,10 +93,10 @@ class Http:
                 f"{_named(request)}: no answer ({type(error).__name__}: {error}); check the connection and run again"
             ) from error
         self._refuse(response, request)
-        promised = response.headers.get("content-length", "")
-        if promised.isdigit() and response.num_bytes_downloaded < int(promised):
+        promised, size = response.headers.get("content-length", ""), len(response.content)
+        if promised.isdigit() and "content-encoding" not in response.headers and size < int(promised):
             raise MalformedError(
-                f"{_named(request)}: the answer was cut off after {response.num_bytes_downloaded} of {promised} bytes"
+                f"{_named(request)}: the answer was cut off after {size} of {promised} bytes"
             )
         if not response.content.strip():
             raise MalformedError(f"{_named(request)}: the answer was empty")

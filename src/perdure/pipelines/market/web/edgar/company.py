@@ -104,7 +104,7 @@ class Edgar:
 
     def _accepted(self, symbol: str, cik: int, filing: Filing) -> np.datetime64:
         try:
-            body = self._filing(symbol, cik, filing.accession, "-index-headers.html", accepted)
+            body = self._filing(symbol, cik, filing.accession, "-index-headers.html", accepted, optional=True)
         except NoSuchSymbolError:  # an old filing without a page of its own
             return utc(np.array([filing.listed]))[0]
         return accepted(body)
@@ -131,14 +131,17 @@ class Edgar:
         return Earnings(release, earnings.released(release, earnings.quarters(facts)))
 
     def _filing(
-        self, symbol: str, cik: int, accession: str, ending: str, check: Callable[[bytes], object]
-    ) -> bytes:
+        self, symbol: str, cik: int, accession: str, ending: str, check: Callable[[bytes], object],
+        *, optional: bool = False,
+    ) -> bytes:  # fmt: skip
         url = _FILING.format(cik=cik, plain=accession.replace("-", ""), accession=accession, ending=ending)
-        return self._fetch(symbol, f"{accession}{ending}", url, check)
+        return self._fetch(symbol, f"{accession}{ending}", url, check, optional=optional)
 
-    def _fetch(self, symbol: str, kind: str, url: str, check: Callable[[bytes], object]) -> bytes:
+    def _fetch(
+        self, symbol: str, kind: str, url: str, check: Callable[[bytes], object], *, optional: bool = False
+    ) -> bytes:
         headers = {"User-Agent": f"perdure {self.contact}"}
-        return self.fetcher.fetch(Request("edgar", symbol, kind, url, check, headers))
+        return self.fetcher.fetch(Request("edgar", symbol, kind, url, check, headers, optional))
 
 
 def tickers(body: bytes) -> dict[str, tuple[int, str]]:
