@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from made_forecasts import made
+from perdure.errors import UsageError
 from perdure.pipelines.market.evaluation import portfolio
 
 
@@ -64,6 +65,12 @@ def test_days_with_few_names_are_left_out():
     late = whole.take((whole.day > whole.day.min()) | (whole.symbol < "S09"))
     assert len(portfolio.book(late).day) == 5
     assert len(portfolio.book(whole.take(whole.symbol < "S09")).day) == 0
+
+
+def test_two_forecasts_of_one_day_and_symbol_are_refused():
+    whole = made(days=3)
+    with pytest.raises(UsageError, match="73 forecasts are of 72 days"):
+        portfolio.book(whole.take(np.r_[np.arange(72), 5]))
 
 
 def test_a_name_that_stays_is_not_traded_when_netted():

@@ -105,6 +105,7 @@ def test_what_is_not_known_is_said():
     assert "What is not known" in text and "the lockbox is closed" in text
     assert "nobody knows the true signal" in text
     assert "the lockbox is closed" not in drawn().text
+    assert "its signal was planted" in drawn().text and "its signal was planted" not in text
 
 
 def test_the_limit_of_a_made_up_market_is_stated_and_a_leak_named():

@@ -69,9 +69,13 @@ class Resamples:
     def aucs(self, y: np.ndarray, probability: np.ndarray) -> np.ndarray:
         """(r,) AUCs of the drawn rows, ties half; NaN without both classes. Sorts once."""
         order = np.argsort(probability, kind="stable")
-        score, place, rise = probability[order], self.member[order], y[order] == 1
-        ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True]) if len(score) else np.zeros(0, np.int64)
-        return np.array([_auc(times[place], rise, ends) for times in self.times])
+        rises, falls = order[y[order] == 1], order[y[order] == 0]
+        # How many falls are below each rise, and how many are not above it: ties are the difference.
+        below, upto = (
+            np.searchsorted(probability[falls], probability[rises], side=side) for side in ("left", "right")
+        )
+        up, down = self.member[rises], self.member[falls]
+        return np.array([_auc(times[up], times[down], below, upto) for times in self.times])
 
     def calibration_errors(self, y: np.ndarray, probability: np.ndarray, *, bins: int = 15) -> np.ndarray:
         """(r,) expected calibration errors of the drawn rows, in the bins of the whole."""
@@ -143,15 +147,11 @@ def _drawn(count: int, length: float, rng: np.random.Generator) -> np.ndarray:
     return (rng.integers(0, count, count)[begin] + place - begin) % count
 
 
-def _auc(weight: np.ndarray, rise: np.ndarray, ends: np.ndarray) -> float:
-    """weight, rise: (n,) by rising score; ends: last place of each group of ties. Integers, so exact."""
-    every = np.cumsum(weight, dtype=np.int64)[ends]
-    falls = every - np.cumsum(np.where(rise, weight, 0), dtype=np.int64)[ends]
-    if not len(ends) or falls[-1] in (0, every[-1]):
-        return math.nan
-    below = falls + np.r_[0, falls[:-1]]  # twice the falls under each rise of the group, ties half
-    rises = np.diff(every - falls, prepend=0)
-    return float(np.sum(rises * below) / (2.0 * falls[-1] * (every[-1] - falls[-1])))
+def _auc(rises: np.ndarray, falls: np.ndarray, below: np.ndarray, upto: np.ndarray) -> float:
+    """rises, falls: how often each was drawn, falls by rising score. Integers, so exact."""
+    counted = np.cumsum(np.concatenate([[0], falls]), dtype=np.int64)
+    pairs = int(counted[-1]) * int(rises.sum(dtype=np.int64))
+    return int(np.sum(rises * (counted[below] + counted[upto]))) / (2 * pairs) if pairs else math.nan
 
 
 def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:

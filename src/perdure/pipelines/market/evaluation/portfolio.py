@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perdure.errors import UsageError
 from perdure.pipelines.market.evaluation.forecasts import Forecasts
 
 SESSIONS_A_YEAR = 252
@@ -48,7 +49,7 @@ def book(forecasts: Forecasts, *, cost_bp: float = 5.0, horizon: int = 10, strid
     """The portfolio of these forecasts. cost_bp: basis points of what is traded, each way.
 
     A barrier may end a trade early and a forecast does not say when, so `cost` takes every trade in and out.
-    Days with fewer than FEWEST_NAMES names are left out.
+    Days with fewer than FEWEST_NAMES names are left out. Raises UsageError for two forecasts of one day and symbol.
     """
     overlap = math.ceil(horizon / stride)
     days, weights, returns = _table(forecasts)
@@ -159,6 +160,10 @@ def _table(forecasts: Forecasts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     score = np.full((len(days), len(symbols)), math.nan)
     returns = np.zeros_like(score)
     score[row, column], returns[row, column] = forecasts.probability, forecasts.ret
+    if np.isfinite(score).sum() != len(forecasts):
+        raise UsageError(
+            f"{len(forecasts):,} forecasts are of {np.isfinite(score).sum():,} days and symbols; give one of each"
+        )
     enough = np.isfinite(score).sum(axis=1) >= FEWEST_NAMES
     score, returns = score[enough], returns[enough]
     weights = np.array([_side(day) - _side(-day) for day in score]).reshape(score.shape)

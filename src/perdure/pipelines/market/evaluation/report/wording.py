@@ -45,6 +45,14 @@ PORTFOLIO = (
     "flatter it. No borrowing fees, no market impact, no taxes."
 )
 
+_REAL = (
+    "Whether the future resembles these years. A signal that is found is traded away sooner or later.",
+    "What trading itself would have cost beyond the stated basis points: impact, borrowing, missed fills.",
+    "How symbols would have done that were delisted before the list was made; those that survived look too good.",
+    "How good a forecast could be at best: nobody knows the true signal of this market.",
+)
+_MADE_UP = ("Anything about real markets: this one is made up, and its signal was planted.",)
+
 
 def verdict(gate_rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """A sentence, and its kind: good, warn, bad or dim."""
@@ -96,12 +104,10 @@ def lockbox(told: Mapping[str, Any]) -> str:
 
 def unknown(assessment: Mapping[str, Any]) -> list[str]:
     """What these figures cannot tell."""
+    told = _REAL if assessment["oracle"] is None else _MADE_UP
     told = [
-        "Whether the future resembles these years. A signal that is found is traded away sooner or later.",
-        "What trading itself would have cost beyond the stated basis points: impact, borrowing, missed fills.",
-        "Symbols that were delisted before the list was made are missing; those that survived look better than they "
-        "should.",
-        f"The number of trials is what was registered ({assessment['trials']}); ideas tried elsewhere count as well.",
+        *told,
+        f"Which ideas were tried elsewhere: {assessment['trials']} trials are registered, and all others count too.",
     ]
     wide = [
         str(row["regime"])
@@ -110,8 +116,6 @@ def unknown(assessment: Mapping[str, Any]) -> list[str]:
     ]
     if wide:
         told.append(f"Whether the model is any better than chance in these regimes: {', '.join(wide)}.")
-    if assessment["oracle"] is None:
-        told.append("How good a forecast could be at best: nobody knows the true signal of this market.")
     if assessment["lockbox"] is None:
         told.append("How the model does on the newest sessions: the lockbox is closed.")
     return told
