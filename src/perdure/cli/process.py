@@ -110,14 +110,18 @@ def _eta(seen: Overview) -> str:
 
 
 def _phases(seen: Overview) -> str:
+    """The phases in order, and of those nested in them the ones that are not completed."""
+    outer = [phase.name for phase in seen.phases if "/" not in phase.name]
+    number = {name: f"{place}/{len(outer)}" for place, name in enumerate(outer, 1)}
     rows = [
         [
-            f"{number}/{len(seen.phases)}", phase.name, phase.kind, phase.state, phase.done, phase.failed or None,
+            number.get(phase.name, ""), phase.name, phase.kind, phase.state, phase.done, phase.failed or None,
             None if phase.total is None else max(0, phase.total - phase.done - phase.failed)
             if phase.state != "completed" else 0,
             duration(phase.eta_s) if phase.eta_s else None,
         ]
-        for number, phase in enumerate(seen.phases, 1)
+        for phase in seen.phases
+        if phase.name in number or phase.state != "completed"
     ]  # fmt: skip
     return table(("", "phase", "kind", "state", "done", "failed", "left", "ETA"), rows, width=_COLUMNS)
 

@@ -30,7 +30,7 @@ _TOLD = 0.6  # share of a release's jump that its surprise explains
 
 # By regime: how much reversal and momentum count. Then the surprise and the insiders, and the sum's usual size.
 _REVERSAL, _MOMENTUM = np.array([0.3, 0.9, 1.0]), np.array([0.9, 0.1, -0.3])
-_SURPRISE, _INSIDER, _USUAL = 0.6, 0.4, 1.3
+_SURPRISE, _INSIDER, _USUAL = 0.6, 0.4, 0.65
 _FADE_REVERSAL, _FADE_MOMENTUM, _FADE_EVENT = 0.8, 0.985, 0.965  # kept a day
 
 
@@ -113,7 +113,8 @@ def _signal(
         mixture = -_REVERSAL[regime[before]] * reversal + _MOMENTUM[regime[before]] * momentum
         mixture += _SURPRISE * news + _INSIDER * insider
         alone[t] = kappa * volatility[before] * mixture / _USUAL + shock[t]
-        step = min(max(alone[t] / volatility[t], -4.0), 4.0)
+        # The shock alone: a momentum that fed on itself would run away, the further the stronger the signal.
+        step = min(max(shock[t] / volatility[t], -4.0), 4.0)
         reversal = _FADE_REVERSAL * reversal + np.sqrt(1 - _FADE_REVERSAL**2) * step
         momentum = _FADE_MOMENTUM * momentum + np.sqrt(1 - _FADE_MOMENTUM**2) * step
         news = 1.5 * surprise[t] if release[t] else _FADE_EVENT * news
