@@ -1,5 +1,6 @@
 """One symbol becomes rows for the table of samples, none of whose features sees the future."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,13 @@ class Bare:
 
     name = "bare"
 
-    def __init__(self, cut=None):
-        self.cut, self.whole = cut, SyntheticProvider.of(SETTINGS)
+    def __init__(self, cut=None, begin=None):
+        self.cut, self.begin, self.whole = cut, begin, SyntheticProvider.of(SETTINGS)
 
     def prices(self, symbol):
         found = self.whole.prices(symbol)
+        if self.begin is not None:
+            found = replace(found, bars=found.bars.take(found.bars.day >= self.begin))
         return found if self.cut is None else found.until(self.cut)
 
     def events(self, symbol):
@@ -116,6 +119,13 @@ def test_no_sample_changes_when_more_days_arrive():
     assert len(part) == len(range(273, 590, 5))
     unweighted = [name for name in part.columns if name != "weight"]
     assert part.select(unweighted).equals(whole.select(unweighted).head(len(part)))
+
+
+def test_what_lies_before_the_newest_sessions_does_not_matter_to_features():
+    plan, calendar = Plan.of({**SETTINGS, "sessions": 500}), Bare().prices("SPY").bars.day
+    long, short = samples(COMPANY, Bare(), plan), samples(COMPANY, Bare(begin=calendar[-500]), plan)
+    assert long.select(catalogue.names()).equals(short.select(catalogue.names()))
+    assert long["day"].to_list() == [str(day) for day in calendar[-500:][273:490:5]]
 
 
 def test_a_young_symbol_is_refused():

@@ -196,6 +196,9 @@ EXPECTED = {
     "obv_slope_20": lambda: sum(np.sign(R[t]) * V[t] for t in range(T - 19, T + 1)) / sum(window(V, 20)),
     "cmf_10": lambda: money_flow(10),
     "ad_slope_20": lambda: money_flow(20),
+    "vwap_dist_20": lambda: math.log(
+        C[T] * sum(window(V, 20)) / sum(((H + L + C) / 3 * V)[t] for t in range(T - 19, T + 1))
+    ),
     "amihud_21": lambda: amihud(21),
     "amihud_ratio_21_252": lambda: amihud(21) - amihud(252),
     "klow2": lambda: (min(OPEN[T], C[T]) - L[T]) / (H[T] - L[T]),
@@ -236,6 +239,14 @@ def test_an_engulfing_candle_is_counted_once_for_five_bars():
     bars = Bars(BARS.day[:60], opening, high, low, close, BARS.volume[:60])
     found = technical(bars, market=MARKET[:60], sector=SECTOR[:60])["cdl_engulf_5"]
     assert found[[40, 41, 45, 46]].tolist() == [0, 1, 1, 0]
+
+
+def test_full_gaps_down_are_taken_off_those_up():
+    close = np.full(60, 10.0)
+    close[40:], close[42:], close[43:] = 12.0, 11.0, 13.0
+    bars = Bars(BARS.day[:60], close, close + 0.1, close - 0.1, close, BARS.volume[:60])
+    found = technical(bars, market=MARKET[:60], sector=SECTOR[:60])["open_gap_5"]
+    assert found[39:50].tolist() == [0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0]
 
 
 def test_the_first_known_return_begins_the_volatility():
