@@ -111,9 +111,11 @@ def test_paired_comparison_finds_a_small_lead_that_separate_intervals_miss():
     true = rng.standard_normal(3000)
     y = (0.2 * true + rng.standard_normal(3000) > 0).astype(np.int8)
     worse, better = (1 / (1 + np.exp(-0.2 * (true + s * rng.standard_normal(3000)))) for s in (0.9, 0.3))
-    found = paired(y, day, worse, better, resamples=200, seed=1)["auc"]
+    both = paired(y, day, worse, better, resamples=200, seed=1)
+    found = both["auc"]
     apart = [interval(Resamples.of(day, resamples=200, seed=1).aucs(y, p)) for p in (worse, better)]
     assert found.low > 0 and found.better > 0.97
+    assert both["log_loss"].value < 0 and both["log_loss"].better > 0.9  # a lower loss is the better one
     assert apart[0][1] > apart[1][0]
 
 

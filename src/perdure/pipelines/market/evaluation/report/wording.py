@@ -104,9 +104,8 @@ def lockbox(told: Mapping[str, Any]) -> str:
 
 def unknown(assessment: Mapping[str, Any]) -> list[str]:
     """What these figures cannot tell."""
-    told = _REAL if assessment["oracle"] is None else _MADE_UP
     told = [
-        *told,
+        *(_REAL if assessment["oracle"] is None else _MADE_UP),
         f"Which ideas were tried elsewhere: {assessment['trials']} trials are registered, and all others count too.",
     ]
     wide = [
