@@ -148,6 +148,7 @@ def test_the_table_shows_every_check_with_its_number_and_limit() -> None:
     assert len(lines) == len(checks) + 1
     assert next(line for line in lines if " ECE " in line).startswith("failed")
     assert "0.0456" in gate.table(checks) and "at most 0.03" in gate.table(checks)
+    assert "97.6% of the symbols; wanted: at least 95.0%" in gate.table(checks)
     assert lines[-1] == f"the gate is closed: 1 of {len(checks)} checks failed"
     assert gate.table(gate.judge(GOOD, Thresholds())).endswith("the gate is open")
 

@@ -167,7 +167,9 @@ def test_the_newest_judgement_counts_and_the_same_one_is_recorded_once(registry:
     assert registry.gate("market", 1)[0].at == at
 
 
-def test_a_judgement_without_checks_is_refused(registry: Registry) -> None:
+def test_a_judgement_without_checks_or_of_no_model_is_refused(registry: Registry) -> None:
+    with pytest.raises(UsageError, match="no version 1 of market; it has none at all"):
+        registry.record_gate("market", 1, PASSED, against=None)
     add(registry)
     with pytest.raises(UsageError, match="judges nothing"):
         registry.record_gate("market", 1, (), against=None)

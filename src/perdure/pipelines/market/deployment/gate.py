@@ -132,12 +132,16 @@ def passed(checks: Sequence[Check]) -> bool:
 
 def _of_data(evidence: Evidence, limits: Thresholds) -> Iterator[Check]:
     yield _most("data fresh", evidence.data_age, limits.data_age, "business days since the newest session")
-    yield _least("symbols complete", evidence.symbols_complete, limits.symbols_complete, "of the symbols")
+    yield _least(
+        "symbols complete", evidence.symbols_complete, limits.symbols_complete, "of the symbols", ".1%"
+    )
     drift = [float(value) for value in evidence.psi]
     share = (
         sum(value < limits.psi for value in drift) / len(drift) if drift else None
     )  # NaN counts as drifted
-    yield _least("drift", share, limits.stable_features, f"of the features have a PSI below {limits.psi:g}")
+    yield _least(
+        "drift", share, limits.stable_features, f"of the features have a PSI below {limits.psi:g}", ".1%"
+    )
 
 
 def _of_audits(evidence: Evidence) -> Iterator[Check]:
@@ -148,9 +152,9 @@ def _of_audits(evidence: Evidence) -> Iterator[Check]:
 
 
 def _of_leaks(evidence: Evidence, limits: Thresholds) -> Iterator[Check]:
-    why = "more is a suspected leak"
-    yield _most("leak: AUC", evidence.auc, limits.leak_auc, f"AUC; {why}")
-    yield _most("leak: Sharpe", evidence.sharpe, limits.leak_sharpe, f"Sharpe ratio after costs; {why}")
+    why = "more would be a suspected leak"
+    yield _most("leak: AUC", evidence.auc, limits.leak_auc, f"out of fold, and {why}")
+    yield _most("leak: Sharpe", evidence.sharpe, limits.leak_sharpe, f"a year after costs, and {why}")
 
 
 def _of_skill(evidence: Evidence, limits: Thresholds) -> Iterator[Check]:
@@ -198,8 +202,8 @@ def _of_champion(evidence: Evidence, limits: Thresholds) -> Check:
     return _least("champion", evidence.champion_gain_lower, -limits.champion_loss, what)
 
 
-def _least(name: str, value: float | None, limit: float, what: str) -> Check:
-    return _compared(name, value, limit, what, "at least", lambda found: found >= limit)
+def _least(name: str, value: float | None, limit: float, what: str, form: str = ".4g") -> Check:
+    return _compared(name, value, limit, what, "at least", lambda found: found >= limit, form)
 
 
 def _above(name: str, value: float | None, limit: float, what: str) -> Check:
@@ -211,12 +215,14 @@ def _most(name: str, value: float | None, limit: float, what: str) -> Check:
 
 
 def _compared(
-    name: str, value: float | None, limit: float, what: str, sense: str, holds: Callable[[float], bool]
-) -> Check:
+    name: str, value: float | None, limit: float, what: str, sense: str, holds: Callable[[float], bool],
+    form: str = ".4g",
+) -> Check:  # fmt: skip
+    wanted = f"{what}; wanted: {sense} {limit:{form}}"
     if value is None or _missing(value):
-        return Check(name, False, None, limit, f"missing ({what}); wanted: {sense} {limit:g}")
+        return Check(name, False, None, limit, f"missing: {wanted}")
     found = float(value)
-    return Check(name, holds(found), found, limit, f"{found:.4g} {what}; wanted: {sense} {limit:g}")
+    return Check(name, holds(found), found, limit, f"{found:{form}} {wanted}")
 
 
 def _missing(value: float | None) -> bool:

@@ -182,10 +182,10 @@ def lines(found: dict[str, Any], *, top: int | None = None) -> list[str]:
         f"{one['probability']:.4f}  {one['decile']:>2}  {one['symbol']:<6} {one['sector']}" for one in kept
     ]
     if left_out:
-        told.insert(top or 0, f"... {left_out} more between (--json or --output has all)")
+        told.insert(top or 0, f"... {left_out} more between (--json has all)")
     head = (
-        f"{found['model']} version {found['version']}, session {found['day']}, regime {shown[0]['regime']}: "
-        "probability, decile, symbol"
+        f"{found['model']} version {found['version']}, session {found['day']}, regime "
+        f'"{shown[0]["regime"]}"; probability, decile, symbol:'
     )
     notes = [f"{symbol} is left out: {reason}" for symbol, reason in found["skipped"].items()]
     if found["in_sample"]:

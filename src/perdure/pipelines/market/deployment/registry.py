@@ -174,13 +174,13 @@ class Registry:
     def record_gate(self, name: str, version: int, checks: Sequence[Check], *, against: int | None) -> None:
         """Record what the gate found, with every number. against: the champion it was compared with.
 
-        The judgement that the version has already is not recorded again.
+        The judgement that the version has already is not recorded again. Raises UsageError for an unknown version.
         """
         if not checks:
             raise UsageError("a judgement without checks judges nothing; pass what gate.judge returned")
         found = [(c.name, c.verdict, finite(c.value), c.threshold, c.text) for c in checks]
         with self._ledger.transaction():
-            known = self.gate(name, version)
+            known = self.gate(name, self.version(name, version).version)
             if [(v.check, v.verdict, v.value, v.threshold, v.text) for v in known] == found and (
                 known[0].against == against
             ):
@@ -228,9 +228,10 @@ class Registry:
             champion = None if standing is None else standing["version"]
             objections = self._objections(name, chosen, champion)
             if objections and force is None:
+                listed = "".join(f"\n  - {one}" for one in objections)
                 raise UsageError(
-                    f"version {chosen} of {name} is not promoted: {'; '.join(objections)}. Train a better one, or "
-                    "promote it all the same with --force REASON, which is recorded"
+                    f"version {chosen} of {name} is not promoted:{listed}\ntrain a better one, or promote it all the "
+                    "same with --force REASON, which is recorded"
                 )
             before = None if standing is None else standing["promotion"]
             number = self._log("promote", name, chosen, champion, before, who, force, forced=bool(objections))
