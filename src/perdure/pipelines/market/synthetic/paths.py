@@ -28,7 +28,7 @@ _FILINGS, _TRADES, _BOUGHT = 4 / 252, 6 / 252, 0.3  # 8-K a day, insider trades 
 _RELEASE_JUMP, _FILING_JUMP = 0.035, 0.012  # standard deviation of the return on such a day
 _TOLD = 0.6  # share of a release's jump that its surprise explains
 
-# By regime: how much reversal and momentum count. Then the surprise and the insiders, and the sum's usual size.
+# By regime: how much reversal and momentum count. Then the surprise and the insiders, and the divisor of the sum.
 _REVERSAL, _MOMENTUM = np.array([0.3, 0.9, 1.0]), np.array([0.9, 0.1, -0.3])
 _SURPRISE, _INSIDER, _USUAL = 0.6, 0.4, 0.65
 _FADE_REVERSAL, _FADE_MOMENTUM, _FADE_EVENT = 0.8, 0.985, 0.965  # kept a day
