@@ -65,14 +65,12 @@ def _length_change(rows: np.ndarray, filings: Filings, n: int) -> np.ndarray:
     day = filings.available_at.astype("datetime64[D]").astype(np.int64)
     change = np.zeros(len(chosen))
     for place, i in enumerate(chosen):
-        same = chosen[:place][filings.form[chosen[:place]] == filings.form[i]]
-        age = day[i] - day[same]
-        same, age = (
-            same[(age >= _YEAR_APART[0]) & (age <= _YEAR_APART[1])],
-            age[(age >= _YEAR_APART[0]) & (age <= _YEAR_APART[1])],
-        )
-        if len(same):
-            before = filings.size[same[np.argmin(np.abs(age - 365))]]
+        earlier = chosen[:place]
+        age = day[i] - day[earlier]
+        of_form = filings.form[earlier] == filings.form[i]
+        fits = of_form & (age >= _YEAR_APART[0]) & (age <= _YEAR_APART[1])
+        if fits.any():
+            before = filings.size[earlier[fits][np.argmin(np.abs(age[fits] - 365))]]
             if filings.size[i] > 0 and before > 0:  # not so where either is NaN
                 change[place] = np.log(filings.size[i] / before)
     return calendar.held(rows[chosen], change, n)
