@@ -252,6 +252,7 @@ def test_the_largest_contributions_come_first_whatever_their_sign() -> None:
     ).shares  # its first feature is 0
     assert share.parts[0].feature == catalogue.names()[1]
     assert share.parts[0].contribution == pytest.approx(-0.2)
+    assert len(share.parts) == 1  # what added nothing is not shown
 
 
 def test_models_that_cannot_be_taken_apart_are_named() -> None:
@@ -274,3 +275,9 @@ def test_the_picture_is_a_png_and_the_same_twice() -> None:
     found = explanation.explain(ENSEMBLE, made_champion.rows(), "AAPL", top=3)
     drawn = explanation.picture(found)
     assert drawn.startswith(b"\x89PNG") and drawn == explanation.picture(found)
+
+
+def test_a_model_that_looked_at_nothing_has_an_empty_panel() -> None:
+    found = explanation.explain(ENSEMBLE, made_champion.rows(x=np.zeros((5, 202), np.float32)), "AAPL")
+    assert found.shares[0].parts == ()
+    assert explanation.picture(found).startswith(b"\x89PNG")

@@ -29,7 +29,7 @@ class Part:
 class Share:
     """One base model: base + the contributions of `parts` + rest = output, in the model's own unit.
 
-    probability: what the model says. parts: the largest contributions, largest first.
+    probability: what the model says. parts: the largest contributions, largest first; none that is 0.
     """
 
     model: str
@@ -100,7 +100,7 @@ def _share(
 ) -> Share:
     added = values[:-1].astype(np.float64)
     order = np.argsort(-np.abs(added), kind="stable")
-    parts = tuple(Part(names[k], float(x[k]), float(added[k])) for k in order[:top])
+    parts = tuple(Part(names[k], float(x[k]), float(added[k])) for k in order[:top] if added[k])
     return Share(model, probability, output, float(values[-1]), parts, float(added[order[top:]].sum()))
 
 
