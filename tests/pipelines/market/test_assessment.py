@@ -113,6 +113,8 @@ def test_models_stand_side_by_side_with_the_meta_learner_first():
     assert worst["lead_of_meta_learner"]["value"] == pytest.approx(
         TOLD["overall"]["auc"]["value"] - worst["auc"]["value"]
     )
+    lead = worst["lead_of_meta_learner"]
+    assert lead["low"] <= lead["value"] <= lead["high"] and lead["value"] > 0
     assert [entry["auc"] for entry in TOLD["models"][0]["auc_by_block"]] == [
         row["auc"]["value"] for row in TOLD["by_block"]
     ]

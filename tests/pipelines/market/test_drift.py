@@ -55,6 +55,12 @@ def test_missing_values_are_a_bin_of_their_own():
     assert index(np.full(9, np.nan), np.full(9, np.nan)) == 0
 
 
+def test_a_missing_flag_is_not_taken_for_one_that_was_never_seen():
+    old, new = np.repeat([0.0, 1.0, np.nan], 20), np.repeat([0.0, 1.0, 5.0], 20)
+    assert index(old, old) == 0
+    assert index(old, new) > 1
+
+
 def test_the_report_ranks_features_and_counts_the_stable():
     old = RNG.standard_normal((2000, 4))
     new = RNG.standard_normal((900, 4))
