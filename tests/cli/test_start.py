@@ -242,7 +242,9 @@ def test_predict_prints_a_line_a_curve_and_its_exit_code(run: Path, monkeypatch:
     assert "run.log s\\x1b: 0.5" in result.stdout and "x: broken" in result.stdout
     assert answer("predict", "exoplanet", run / "run.log", "--run", run, code=3)["failed"] == {"x": "broken"}
     assert perdure("predict", "exoplanet", run / "none", "--run", run).exit_code == 2
-    assert perdure("predict", "market", run / "run.log").exit_code == 2
+    assert perdure("predict", "exoplanet", "--run", run).exit_code == 2
+    assert perdure("predict", "exoplanet", run / "run.log", "--asof", "2025-12-31").exit_code == 2
+    assert perdure("predict", "weather", run / "run.log").exit_code == 2
 
 
 def test_a_run_records_the_command_that_was_typed(run: Path) -> None:

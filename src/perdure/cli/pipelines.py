@@ -85,37 +85,61 @@ def part_of(target: str, part: str) -> Any:
 
 @command("predict")
 def predict(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A built-in pipeline: exoplanet.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A built-in pipeline: exoplanet, market.")],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Files and folders of light curves.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT]...", help="Files and folders of light curves; or symbols, all by default."
+        ),
+    ] = None,
     run: Annotated[
         str | None, typer.Option("--run", metavar="DIR", help="The run that trained. [default: runs/TARGET]")
     ] = None,
+    asof: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="market: as of the close of this day, 2025-12-31. [default: today]"),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for the predictions, a run of its own; resumable."),
+        typer.Option(
+            metavar="DIR", help="Folder for the predictions; exoplanet: a run of its own, resumable."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Predict with what a pipeline trained.
+    """Predict with what a pipeline trained; market: with the champion of the registry beside its run.
 
-    Resumable, file by file. Exit code 3 when some of the inputs could not be read.
+    Exit code 3 when some of the inputs could not be read. Data that are too old are refused.
     """
     if target not in PIPELINES:
         raise UsageError(f"{target!r} is not a built-in pipeline; there are: {', '.join(PIPELINES)}")
-    for path in inputs:
-        if not path.exists():
-            raise UsageError(f"there is no file or folder {path}")
-    folder = run_folder(run if run is not None else str(Path("runs") / target))
+    given: list[Any] = list(inputs or [])
+    options: dict[str, Any] = {"output": output}
+    if target == "market":
+        options |= {"run": Path(run or Path("runs") / target), "asof": asof}
+    else:
+        given = _files(given, target, asof)
+        options["run"] = run_folder(run if run is not None else str(Path("runs") / target))
     part = part_of(target, "prediction")
     with redirect_stdout(sys.stderr):
-        code, document = part.predict(inputs, run=folder, output=output)
+        code, document = part.predict(given, **options)
     if as_json:
         emit(document)
     else:
         _tell_predictions(document)
     return int(code)
+
+
+def _files(inputs: Sequence[str], target: str, asof: str | None) -> list[Path]:
+    """Files and folders that are there."""
+    if asof is not None:
+        raise UsageError(f"--asof is for the market; {target} has no days to choose from")
+    if not inputs:
+        raise UsageError(f"nothing to predict: name files or folders, as in `perdure predict {target} DIR`")
+    missing = [name for name in inputs if not Path(name).exists()]
+    if missing:
+        raise UsageError(f"there is no file or folder {', '.join(missing)}")
+    return [Path(name) for name in inputs]
 
 
 def _tell_predictions(document: dict[str, Any]) -> None:
@@ -125,4 +149,5 @@ def _tell_predictions(document: dict[str, Any]) -> None:
         print(printable(line))
     for name, reason in document["failed"].items():
         say(f"{name}: {reason}")
-    say(f"predictions and plots: {document['exports']}")
+    if document["exports"] is not None:
+        say(f"predictions: {document['exports']}")

@@ -61,10 +61,26 @@ def rows_of(value: object) -> Rows:
         raise StateError(
             f"columns {columns} differ in upper and lower case only, which SQL does not tell apart"
         )
-    cleaned = [[_sql_value(cell) for cell in record] for record in records]
-    types = tuple(_column_type(name, [row[i] for row in cleaned]) for i, name in enumerate(columns))
-    values = [tuple(_cast(cell, kind) for cell, kind in zip(row, types, strict=True)) for row in cleaned]
-    return Rows(tuple(columns), types, values)
+    cells = [
+        _cleaned(name, column) for name, column in zip(columns, _turned(records, len(columns)), strict=True)
+    ]
+    types = tuple(kind for kind, _ in cells)
+    return Rows(tuple(columns), types, list(zip(*(column for _, column in cells), strict=True)))
+
+
+def _turned(records: Iterable[Sequence[object]], columns: int) -> list[Sequence[object]]:
+    """Columns of records; so many empty ones of none."""
+    return list(zip(*records, strict=True)) or [()] * columns
+
+
+def _cleaned(name: str, column: Sequence[object]) -> tuple[str, Sequence[object]]:
+    """A column's SQL type and its values as SQL takes them."""
+    if set(map(type, column)) == {float}:  # the bulk of all tables: no cell needs to be looked at alone
+        values = [None if cell != cell else cell for cell in column]  # NaN alone differs from itself
+        return "REAL" if values.count(None) < len(values) else "", values
+    values = [_sql_value(cell) for cell in column]
+    kind = _column_type(name, values)
+    return kind, [_cast(cell, kind) for cell in values]
 
 
 def _columns_and_records(value: Any) -> tuple[list[str], Iterable[Sequence[object]]]:

@@ -1,6 +1,6 @@
 """The features are those of the catalogue, and each is defined wherever there is history."""
 
-import hashlib
+import shutil
 import warnings
 from pathlib import Path
 
@@ -57,9 +57,28 @@ def test_a_missing_or_an_extra_feature_is_an_error_that_names_it():
         arranged({**found, "rsi_99": np.zeros(3)})
 
 
-def test_the_digest_is_that_of_the_file():
-    text = Path(catalogue.__file__).with_name("catalogue.csv").read_bytes()
-    assert catalogue.digest() == hashlib.sha256(text).hexdigest()
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the features' package that may be changed."""
+    place = tmp_path / "features"
+    shutil.copytree(Path(catalogue.__file__).parent, place, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(catalogue, "files", lambda _: place)
+    return place
+
+
+def test_the_digest_changes_with_a_formula_and_with_the_catalogue_but_not_with_a_comment(package):
+    digest = catalogue.digest.__wrapped__
+    before = digest()
+    assert before == catalogue.digest()
+    code = package / "trend.py"
+    code.write_text("# a remark\n" + code.read_text())
+    assert digest() == before
+    code.write_text(code.read_text().replace("14", "15", 1))
+    changed = digest()
+    assert changed != before
+    table = package / "catalogue.csv"
+    table.write_text(table.read_text().replace("ret_1,", "ret_one,", 1))
+    assert digest() not in {before, changed}
 
 
 def test_groups_divide_the_names():

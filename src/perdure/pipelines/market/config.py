@@ -17,7 +17,7 @@ _FULL: dict[str, Any] = {
     "least": 200,  # of a symbol; fewer are set aside
     "target": "sector",  # the sign of the return beyond the sector's; or "absolute"
     # the made market, where there is no --source
-    "kappa": 0.12,  # strength of what can be forecast; 0 is a market without memory
+    "kappa": 0.08,  # strength of what can be forecast; 0 is a market without memory
     "market_seed": 7,
     "dirt": True,  # late listings, splits, missing and damaged rows, as real data has
     # folds

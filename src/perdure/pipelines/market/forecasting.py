@@ -56,14 +56,16 @@ def forecasts_of(matrix: Matrix, combined: Mapping[str, Any], rows: np.ndarray |
 
 def evaluate(
     matrix: Matrix, folds: tuple[Fold, ...], combined: Mapping[str, Any], *, registry: RegistryFile, seed: int,
-    resamples: int,
+    resamples: int, horizon: int, stride: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The assessment, with the audits and the drift. The lockbox is opened here, and that is logged."""
     digest = hashlib.sha256(combined["ensemble"]).hexdigest()
     with Registry(registry.path) as known:
         trials = len({trial.digest for trial in known.trials(NAME)} | {digest})
         known.open_lockbox(registry.run, why="evaluation of a trained ensemble")
-    found = assessment.assess(forecasts_of(matrix, combined), trials=trials, seed=seed, resamples=resamples)
+    found = assessment.assess(
+        forecasts_of(matrix, combined), trials=trials, seed=seed, resamples=resamples, horizon=horizon, stride=stride
+    )  # fmt: skip
     final = folds[-1]
     return {
         "assessment": found,

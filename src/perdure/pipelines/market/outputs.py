@@ -35,7 +35,7 @@ def publish(
     source = hashlib.sha256(_json(results)).hexdigest()
     if _is_published(run, source):
         return
-    pictures = _pictures(matrix, combined, result, explained)
+    pictures = _pictures(run.config, matrix, combined, result, explained)
     context = {"title": f"Market forecasts: {run.folder.name}", **dict(run.config), "seed": run.seed}
     documents = {
         "results.json": _json(results),
@@ -81,11 +81,13 @@ def _is_published(run: perdure.Run, source: str) -> bool:
 
 
 def _pictures(
-    matrix: Matrix, combined: Mapping[str, Any], result: Mapping[str, Any], explained: Mapping[str, Any]
-) -> dict[str, bytes]:
+    config: Mapping[str, Any], matrix: Matrix, combined: Mapping[str, Any], result: Mapping[str, Any],
+    explained: Mapping[str, Any],
+) -> dict[str, bytes]:  # fmt: skip
     """PNG by name."""
     found = result["assessment"]
     forward = forecasts_of(matrix, combined).forward
+    held = portfolio.book(forward, horizon=config["horizon"], stride=config["stride"])
     names, values = catalogue.names(), matrix.x[explained["rows"]]
     shares = explained["contributions"][_EXPLAINED]
     surest = int(np.argmax(np.abs(shares.sum(axis=1))))
@@ -95,7 +97,7 @@ def _pictures(
         "reliability": plots.reliability(forward.probability, forward.y),
         "roc": plots.roc({META: forward.probability, **forward.base}, forward.y),
         "blocks": plots.blocks(found["models"]),
-        "equity": plots.equity(portfolio.book(forward), trials=found["trials"]),
+        "equity": plots.equity(held, trials=found["trials"]),
         "regimes": plots.regimes(found["by_regime"]),
         "importance": plots.importance(explained["summary"]["features"]),
         "swarm": plots.swarm(shares[:, :-1], values, names, title=f"What each feature adds ({_EXPLAINED})"),

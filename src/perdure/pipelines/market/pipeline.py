@@ -72,7 +72,7 @@ def main(
         registry = forecasting.RegistryFile(run.folder.parent / FILE, run.folder.name)
         result = run.step(
             "evaluate", forecasting.evaluate, matrix, folds, combined, registry=registry, seed=seed,
-            resamples=settings["resamples"],
+            resamples=settings["resamples"], horizon=settings["horizon"], stride=settings["stride"],
         )  # fmt: skip
 
         # 7/8 explain

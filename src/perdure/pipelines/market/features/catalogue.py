@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -51,8 +53,16 @@ def groups() -> dict[str, tuple[str, ...]]:
 
 @cache
 def digest() -> str:
-    """SHA-256 of the catalogue, by which a model knows whether it is given the features it was trained on."""
-    return hashlib.sha256(_text().encode()).hexdigest()
+    """SHA-256 of the catalogue and of the code that computes it (its syntax, so that comments do not count), by which
+    a model knows whether it is given the features it was trained on.
+    """
+    package = files("perdure.pipelines.market.features")
+    code = {
+        place.name: ast.dump(ast.parse(place.read_text(encoding="utf-8")))
+        for place in package.iterdir()
+        if place.name.endswith(".py")
+    }
+    return hashlib.sha256(json.dumps([_text(), sorted(code.items())]).encode()).hexdigest()
 
 
 def _text() -> str:
