@@ -1,1 +1,1 @@
-"""What perdure costs, side by side with other tools: `python -m benchmarks [save|epoch|data|commands]`."""
+"""What perdure costs, side by side with other tools: `python -m benchmarks [save|epoch|data|boosting|commands]`."""

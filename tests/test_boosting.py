@@ -134,7 +134,7 @@ def test_a_signal_stops_between_two_chunks_and_the_rerun_goes_on(tmp_path: Path)
 
 
 def test_without_sampling_chunks_give_the_model_of_one_plain_fit(tmp_path: Path) -> None:
-    plain = {"bagging_fraction": 1.0, "feature_fraction": 1.0, "deterministic": True, "force_row_wise": True}
+    plain = {"bagging_fraction": 1.0, "feature_fraction": 1.0, "deterministic": True, "force_col_wise": True}
     start = np.linspace(-1, 1, 200)
     chunked = fit(tmp_path, params=plain, data=dataset("lightgbm", init_score=start))
     whole = lightgbm.train(

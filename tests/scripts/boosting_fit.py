@@ -51,8 +51,9 @@ def content(model):
 
 
 with perdure.open("runs/boosting", seed=7, budget=None) as run:
-    for unit in run.each("base", ["booster"]):
+    each = run.each("base", ["booster"])
+    for unit in each:
         model = perdure.boosting.train(run, "fit", params, data, rounds=ROUNDS, valid=valid, chunk=5)
         unit.result = hashlib.sha256(content(model)).hexdigest()
     rows = run.history("base/booster/fit")
-    print(unit.result, [row["rounds"] for row in rows], rows[-1])
+    print(each.results, [row["rounds"] for row in rows], rows[-1])

@@ -48,8 +48,8 @@ class LightGBM:
             params, ("device", "device_type"), {"cpu"}, "was not tested for an exact resume; use cpu"
         )
         forced: dict[str, Any] = {"deterministic": True, "verbosity": -1}
-        if "force_col_wise" not in params:
-            forced["force_row_wise"] = True  # else the faster of the two is measured anew each time
+        if "force_row_wise" not in params:  # which copies the data for each chunk's booster
+            forced["force_col_wise"] = True  # else the faster of the two is measured anew each time
         self._params = with_threads(forced | params, _THREADS)
         self._data, self._valid = data, valid
         self._build()
