@@ -11,7 +11,7 @@ $(VENV)/bin/python:
 
 # One stamp per set of packages; a changed pyproject.toml sets up again.
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(RUN)/python -m pip install --quiet --editable ".[exoplanet]"
+	$(RUN)/python -m pip install --quiet --editable ".[exoplanet,market]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
@@ -22,7 +22,7 @@ $(VENV)/.bench: pyproject.toml $(VENV)/.dev
 	$(RUN)/python -m pip install --quiet --editable ".[bench]"
 	touch $@
 
-demo: $(VENV)/.demo  ## train, be killed twice, resume, compare
+demo: $(VENV)/.demo  ## run both pipelines, be killed, resume, compare
 	$(RUN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## the test suite

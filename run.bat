@@ -13,7 +13,7 @@ if not exist .venv\Scripts\python.exe (
   %PY% -m venv .venv || goto failed
 )
 if not exist .venv\.demo (
-  .venv\Scripts\python -m pip install --quiet -e ".[exoplanet]" || goto failed
+  .venv\Scripts\python -m pip install --quiet -e ".[exoplanet,market]" || goto failed
   echo done > .venv\.demo
 )
 if "%~1"=="" (set "TARGET=exoplanet") else (set "TARGET=%*")
@@ -22,7 +22,7 @@ echo.
 if errorlevel 1 (
   echo Stopped. Double-click again: it goes on from where it was.
 ) else (
-  echo Complete. Results are in runs\exoplanet\exports
+  echo Complete. Results are in the exports folder of the run, below runs
 )
 goto end
 :failed

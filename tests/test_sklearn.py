@@ -158,6 +158,23 @@ def test_any_estimator_of_scikit_learn_comes_back_from_its_record(tmp_path: Path
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
+def test_what_lies_between_the_fields_of_a_trees_nodes_is_no_part_of_its_bytes() -> None:
+    forest = RandomForestClassifier(n_estimators=2, max_depth=3, random_state=0).fit(X, Y)
+    before = perdure.sklearn.dumps(forest)
+    for estimator in forest.estimators_:
+        state = estimator.tree_.__getstate__()
+        nodes = state["nodes"]
+        used = np.zeros(nodes.dtype.itemsize, bool)
+        for kind, offset, *_ in nodes.dtype.fields.values():
+            used[offset : offset + kind.itemsize] = True
+        assert not used.all()
+        content = np.frombuffer(nodes.tobytes(), np.uint8).reshape(-1, len(used)).copy()
+        content[:, ~used] = 0xAB
+        estimator.tree_.__setstate__(state | {"nodes": np.frombuffer(content.tobytes(), nodes.dtype).copy()})
+    assert perdure.sklearn.dumps(forest) == before
+    assert np.array_equal(perdure.sklearn.loads(before).predict_proba(X), forest.predict_proba(X))
+
+
 def test_a_complete_fit_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = predictions(fit(tmp_path, LogisticRegression()))
     monkeypatch.setattr(LogisticRegression, "fit", lambda *_: pytest.fail("it was fitted again"))

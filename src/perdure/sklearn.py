@@ -235,8 +235,23 @@ def _canonical(content: bytes) -> bytes:
         files: dict[str, str] = {}
         _renumber(schema, {}, files)
         for old, new in files.items():
-            archive.writestr(ZipInfo(new), source.read(old))
+            archive.writestr(ZipInfo(new), _without_padding(source.read(old)))
         archive.writestr(ZipInfo("schema.json"), json.dumps(schema, separators=(",", ":")))
+    return target.getvalue()
+
+
+def _without_padding(content: bytes) -> bytes:
+    """An .npy file of records whose padding is zero: a tree's nodes leave there what was in memory before."""
+    if not content.startswith(b"\x93NUMPY"):
+        return content
+    array = np.load(io.BytesIO(content), allow_pickle=False)
+    if array.dtype.names is None:
+        return content
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    target = io.BytesIO()
+    np.save(target, clean, allow_pickle=False)
     return target.getvalue()
 
 

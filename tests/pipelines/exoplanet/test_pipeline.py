@@ -21,7 +21,7 @@ from pathlib import Path
 from perdure.pipelines.exoplanet.pipeline import main
 if __name__ == "__main__":
     data = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    sys.exit(main(data, "tiny", Path(sys.argv[1])))
+    sys.exit(main("tiny", Path(sys.argv[1]), data=data))
 """
 
 

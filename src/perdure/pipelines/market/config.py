@@ -32,7 +32,7 @@ _FULL: dict[str, Any] = {
     "threads": 2,
     # evaluation
     "resamples": 500,
-    "explained": 2000,  # newest samples whose forecasts are explained
+    "explained": 500,  # newest samples whose forecasts are explained
     "leak": False,  # plants a look at the future into the features, to see that the gate notices
 }
 PRESETS: dict[str, dict[str, Any]] = {

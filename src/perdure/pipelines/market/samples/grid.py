@@ -51,6 +51,6 @@ class Grid:
         if len(found) < self.least:
             raise TooFewSamplesError(
                 f"{symbol} has {len(found)} samples from {len(days)} bars, and {self.least} are needed; "
-                "take it from the symbols, or wait until it has been listed for longer"
+                "leave it out until it has been listed for longer"
             )
         return found
