@@ -345,6 +345,8 @@ def _common(table: str, column: str, one: str, other: str) -> str:
 
 def _arranged(rows: Rows, columns: dict[str, str]) -> Rows:
     """The rows in the table's column order and types."""
+    if rows.columns == tuple(columns) and rows.types == tuple(columns.values()):
+        return rows
     order = [rows.columns.index(column) for column in columns] if rows.values else []
     types = tuple(columns.values())
     values = [tuple(_cast(row[i], t) for i, t in zip(order, types, strict=True)) for row in rows.values]

@@ -31,12 +31,15 @@ def fit_extra_trees(run: perdure.Run, training: Training) -> bytes:
 def fit_histograms(run: perdure.Run, training: Training) -> bytes:
     """scikit-learn's boosting over histograms, in skops' format."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         learning_rate=0.02, max_iter=training.config["rounds"], max_leaf_nodes=31, min_samples_leaf=100,
         l2_regularization=10.0, max_features=0.3, max_bins=63, early_stopping=False,
     )  # fmt: skip
-    return _fit(run, model, training)
+    # Its threads meet after every few rows; while they wait passively, two are slower than one.
+    with threadpool_limits(1, user_api="openmp"):
+        return _fit(run, model, training)
 
 
 def fit_logistic(run: perdure.Run, training: Training) -> bytes:
