@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two test processes; a module stays in one, for its tests share what was expensive to make.
+SPREAD := -n 2 --dist loadscope
 
 .PHONY: demo test check fast crash bench clean
 
@@ -26,7 +28,7 @@ demo: $(VENV)/.demo  ## run both pipelines, be killed, resume, compare
 	$(RUN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## the test suite
-	$(RUN)/python -m pytest -m "not crash"
+	$(RUN)/python -m pytest -m "not crash" $(SPREAD)
 
 fast: $(VENV)/.dev  ## tests that take moments
 	$(RUN)/python -m pytest -m "not crash and not slow" -x
@@ -37,7 +39,7 @@ check: $(VENV)/.dev  ## format, lint, types, import contracts, docs, tests
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/python docs/generate_cli.py --check
-	$(RUN)/python -m pytest -m "not crash"
+	$(RUN)/python -m pytest -m "not crash" $(SPREAD)
 
 crash: $(VENV)/.dev  ## slow sweeps: kills at every seam, faults, damage
 	$(RUN)/python -m pytest -m crash --timeout 3600

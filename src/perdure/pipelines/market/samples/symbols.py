@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perdure.errors import UsageError
-from perdure.pipelines.market.data.symbols import Company, companies, company, funds
+from perdure.pipelines.market.data.symbols import Company, companies, company
 from perdure.pipelines.market.samples.backtest import backtest, inspect
 from perdure.pipelines.market.samples.newest import truncated
 
@@ -37,20 +36,13 @@ def unit(
 
 
 def asked(source: str, settings: Mapping[str, Any]) -> dict[str, Company]:
-    """The companies of a run, by symbol: those of a folder, or some of the 82 by sector."""
+    """The companies of a run, by symbol: those of a folder, or some of the 82 by sector. Raises UsageError."""
     folder = files_of(source)
     if folder is not None:
         from perdure.pipelines.market.folder.provider import Folder
 
-        known = set(funds())
-        found = [
-            company(name)
-            for name in Folder(folder, source.partition(":")[0]).symbols()
-            if name not in known and not name.startswith("VIX")
-        ]
-        if not found:
-            raise UsageError(f"{folder} holds no symbols; put one file a symbol into it, such as AAPL.csv")
-        return {row.symbol: row for row in found}
+        names = Folder(folder, source.partition(":")[0]).symbols()
+        return {name: company(name) for name in names}
     sectors = list(dict.fromkeys(row.sector for row in companies()))[: settings["sectors"]]
     least = settings["per_sector"] or len(companies())
     chosen = [[row for row in companies() if row.sector == sector][:least] for sector in sectors]

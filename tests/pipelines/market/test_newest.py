@@ -1,0 +1,75 @@
+"""A sample equals what could have been computed on its day; the symbols of a run, and what changes no result."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perdure.content import digest_value
+from perdure.errors import UsageError
+from perdure.pipelines.market.config import preset
+from perdure.pipelines.market.data.source import source
+from perdure.pipelines.market.features import catalogue
+from perdure.pipelines.market.samples import symbols
+from perdure.pipelines.market.samples.backtest import LEAKED, Plan
+from perdure.pipelines.market.samples.newest import Until, newest
+
+SETTINGS = preset("tiny") | {"source": "synthetic"}
+ASKED = symbols.asked("synthetic", SETTINGS)
+
+
+def worker(tmp_path: Path, **changes: object):
+    return functools.partial(
+        symbols.unit, source="synthetic", files=None, settings=SETTINGS | changes,
+        place=symbols.Place(tmp_path, 0.0),
+    )  # fmt: skip
+
+
+def both(tmp_path: Path, symbol: str, **changes: object) -> tuple[np.ndarray, np.ndarray]:
+    """Features of three samples as they are, and as made without the days after them."""
+    unit = worker(tmp_path, **changes)
+    table = unit(symbols.backtest, ASKED[symbol])[[0, 60, 110]]
+    again = unit(symbols.truncated, ASKED[symbol], days=table["day"].to_list())
+    return table.select(catalogue.names()).to_numpy(), again
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "MSFT"])
+def test_a_sample_has_the_bits_that_its_day_could_know(tmp_path: Path, symbol: str) -> None:
+    sample, again = both(tmp_path, symbol)
+    assert np.array_equal(sample, again)
+
+
+def test_a_feature_that_sees_the_future_is_the_only_one_that_differs(tmp_path: Path) -> None:
+    sample, again = both(tmp_path, "AAPL", leak=True)
+    differs = {catalogue.names()[k] for k in np.flatnonzero((sample != again).any(axis=0))}
+    assert differs == {LEAKED}
+
+
+def test_a_provider_until_a_day_has_nothing_after_it(tmp_path: Path) -> None:
+    day = np.datetime64("2025-06-30")
+    whole = source("synthetic", cache=tmp_path, config=SETTINGS)
+    known = Until(whole, day)
+    assert known.prices("AAPL").bars.day[-1] <= day < whole.prices("AAPL").bars.day[-1]
+    assert known.index("VIX").day[-1] <= day < whole.index("VIX").day[-1]
+    assert len(known.events("AAPL").news) < len(whole.events("AAPL").news)
+    assert newest(ASKED["AAPL"], known, Plan.of(SETTINGS)).day == known.prices("AAPL").bars.day[-1]
+
+
+def test_a_preset_takes_so_many_symbols_of_so_many_sectors() -> None:
+    assert list(ASKED) == ["AAPL", "MSFT", "JPM", "BAC"]
+    assert len(symbols.asked("synthetic", preset("full"))) == 82
+    assert len(symbols.asked("synthetic", preset("quick"))) == 33
+
+
+def test_a_folder_without_symbols_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "SPY.csv").write_text("Date,Close\n2020-01-02,1\n")
+    with pytest.raises(UsageError, match="has no file for a company"):
+        symbols.asked(f"csv:{tmp_path}", SETTINGS)
+
+
+def test_neither_the_cache_nor_the_pace_is_part_of_what_is_fingerprinted(tmp_path: Path) -> None:
+    one, other = symbols.Place(tmp_path, 0.0), symbols.Place(tmp_path / "elsewhere", 2.0)
+    assert digest_value(one, name="place") == digest_value(other, name="place")
