@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -14,6 +15,8 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from keras.src.backend.common import global_state  # noqa: E402
+
 import perdure  # noqa: E402
 from perdure.errors import ChangedError, StateError, UsageError  # noqa: E402
 from perdure.keras import Batches, Resume  # noqa: E402
@@ -21,6 +24,7 @@ from perdure.keras.architecture import Names, describe_data, describe_model  # n
 from perdure.keras.compatibility import check_versions  # noqa: E402
 from perdure.keras.others import Others  # noqa: E402
 from perdure.keras.variables import Variables  # noqa: E402
+from perdure.snapshot import streams  # noqa: E402
 from perdure.snapshot.parts import canonical  # noqa: E402
 
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
@@ -356,3 +360,33 @@ def test_fits_inside_each_are_phases_of_their_units(tmp_path: Path) -> None:
             return [run.history("model/a/fit"), run.history("model/b/fit")]
 
     assert train() == train()
+
+
+def test_a_unit_draws_the_same_whether_or_not_another_one_ran_before_it_in_the_process():
+    """Keras makes its global seed generator at the first use, from Python's stream."""
+
+    def body():
+        keras.random.normal((2,))
+        return random.random(), np.random.random()
+
+    global_state.set_global_attribute("global_seed_generator", None)
+    drawn = []
+    for _ in range(2):
+        with streams.unit(7):
+            drawn.append(body())
+    assert drawn[0] == drawn[1]
+
+
+def test_the_generator_outside_a_unit_goes_on_where_it_was():
+    def outside(between):
+        keras.utils.set_random_seed(3)
+        first = np.asarray(keras.random.normal((2,)))
+        between()
+        return first, np.asarray(keras.random.normal((2,)))
+
+    def unit():
+        with streams.unit(7):
+            keras.random.normal((5,))
+
+    plain, around = outside(lambda: None), outside(unit)
+    assert all(np.array_equal(a, b) for a, b in zip(plain, around, strict=True))

@@ -16,7 +16,6 @@ from perdure.loop import left_by_break
 from perdure.phase import Session, path_of_unit
 from perdure.seams import seam
 from perdure.snapshot import streams
-from perdure.snapshot.parts import Part
 from perdure.store.generations import Entry
 from perdure.store.tables import Rows
 from perdure.store.units import Unit
@@ -110,7 +109,7 @@ class Each:
     running: weakref.ref[Items] | None = None
     _pending: deque[str] | None = None
     _recorded: Unit | None = None
-    _outer: Part | None = None
+    _outer: streams.Outer | None = None
     _began: float = 0.0
     _phase_began: float = field(default_factory=time.monotonic)
 
@@ -172,8 +171,7 @@ class Each:
         self._recorded = self.session.store.units.one(self.path, key)
         value = unit_seed(self.session, self.path, key)
         if value is not None:
-            self._outer = streams.capture()
-            streams.seed(value)
+            self._outer = streams.enter(value)
 
     def complete_unit(self) -> None:
         """The body came to its end: the unit counts."""
@@ -191,7 +189,7 @@ class Each:
 
     def _return_streams(self) -> None:
         if self._outer is not None:
-            streams.restore(self._outer.tensors, self._outer.document)
+            streams.leave(self._outer)
             self._outer = None
 
     def finish(self) -> None:

@@ -20,7 +20,9 @@ NEEDS = {  # further arguments, so that what is looked at is the run
     "export": ("RUN", "samples", "out.csv"),
     "sql": ("RUN", "select 1"),
 }
-ON_A_RUN = [name for name in COMMANDS if name not in {"run", "predict"}]
+ON_A_RUN = [
+    name for name, module in COMMANDS.items() if name not in {"run", "predict"} and module != "deploy"
+]
 
 
 def arguments(name: str, folder: object) -> list[object]:

@@ -10,11 +10,14 @@ import random
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from perdure.snapshot.parts import Part, flatten, python_random_state, python_random_tuple, unflatten
+
+_KERAS_STATE, _KERAS_GENERATOR = "keras.src.backend.common.global_state", "global_seed_generator"
 
 
 def seed_for(*names: object) -> int:
@@ -39,6 +42,9 @@ def seed(value: int, *, only: frozenset[str] | None = None) -> None:
         sys.modules["torch"].manual_seed(value)
     if "tensorflow" in wanted:
         sys.modules["tensorflow"].random.set_seed(value & 0x7FFFFFFF)
+    if only is None:
+        # Keras draws a seed for it at its first use: that must not depend on what this process ran before.
+        _set_keras_generator(None)
 
 
 def capture(*, only: frozenset[str] | None = None) -> Part:
@@ -88,6 +94,27 @@ def _restore_tensorflow(saved: Any) -> None:
     current._rng.setstate(python_random_tuple(saved["generator"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """The streams outside a unit. generator: Keras's global seed generator, which it makes at its first use."""
+
+    part: Part
+    generator: object
+
+
+def enter(value: int) -> Outer:
+    """Begin a unit on streams of its own, seeded by `value`; returns those outside."""
+    outer = Outer(capture(), _keras_generator())
+    seed(value)
+    return outer
+
+
+def leave(outer: Outer) -> None:
+    """End a unit: the streams outside return."""
+    restore(outer.part.tensors, outer.part.document)
+    _set_keras_generator(outer.generator)
+
+
 @contextmanager
 def unit(value: int | None) -> Iterator[None]:
     """Run one unit on streams of its own, seeded by `value`; the outer streams return afterwards.
@@ -97,9 +124,18 @@ def unit(value: int | None) -> Iterator[None]:
     if value is None:
         yield
         return
-    outer = capture()
-    seed(value)
+    outer = enter(value)
     try:
         yield
     finally:
-        restore(outer.tensors, outer.document)
+        leave(outer)
+
+
+def _keras_generator() -> object:
+    state = sys.modules.get(_KERAS_STATE)
+    return None if state is None else state.get_global_attribute(_KERAS_GENERATOR)
+
+
+def _set_keras_generator(generator: object) -> None:
+    if (state := sys.modules.get(_KERAS_STATE)) is not None:
+        state.set_global_attribute(_KERAS_GENERATOR, generator)

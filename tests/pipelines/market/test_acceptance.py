@@ -15,7 +15,7 @@ import pytest
 
 from processes import environment
 
-SETTINGS = ("per_sector=0", "rounds=60", "chunk=20", "trees=20", "epochs=4", "resamples=100", "explained=20")
+SETTINGS = ("per_sector=0", "rounds=120", "chunk=40", "trees=40", "epochs=6", "resamples=100", "explained=20")
 SEEDS = (7, 8, 9)
 
 
