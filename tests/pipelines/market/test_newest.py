@@ -61,7 +61,7 @@ def test_a_provider_until_a_day_has_nothing_after_it(tmp_path: Path) -> None:
 def test_a_preset_takes_so_many_symbols_of_so_many_sectors() -> None:
     assert list(ASKED) == ["AAPL", "MSFT", "JPM", "BAC"]
     assert len(symbols.asked("synthetic", preset("full"))) == 82
-    assert len(symbols.asked("synthetic", preset("quick"))) == 33
+    assert len(symbols.asked("synthetic", preset("quick"))) == 22
 
 
 def test_a_folder_without_symbols_is_refused_by_name(tmp_path: Path) -> None:

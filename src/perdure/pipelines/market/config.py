@@ -38,7 +38,7 @@ _FULL: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "full": _FULL,
     "quick": {
-        **_FULL, "per_sector": 3, "rounds": 80, "chunk": 20, "trees": 60, "epochs": 6, "resamples": 200,
+        **_FULL, "per_sector": 2, "rounds": 60, "chunk": 20, "trees": 40, "epochs": 5, "resamples": 200,
         "explained": 300,
     },
     "tiny": {
