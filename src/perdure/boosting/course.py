@@ -80,13 +80,20 @@ def train(
                 loop.stop()
     finally:
         library.let_go()
+    _check_complete(state, name, track.loop, rounds, chunk, stop_after)
+    return library.join(state.models if stop_after is None else state.best_models())
+
+
+def _check_complete(
+    state: _State, name: str, path: str, rounds: int, chunk: int, stop_after: int | None
+) -> None:
+    """A fit that was complete before may have been asked for fewer rounds, or have ended with a part of a chunk."""
     stopped = stop_after is not None and state.is_stale(len(state.models) - 1, stop_after)
     if state.rounds != rounds and not stopped:
         raise UsageError(
             f"the fit {name!r} is complete with {state.rounds} rounds and is asked for {rounds}; ask for "
-            f"{state.rounds}, or for more whole chunks of {chunk}, or start over with --redo {track.loop}"
+            f"{state.rounds}, or for more whole chunks of {chunk}, or start over with --redo {path}"
         )
-    return library.join(state.models if stop_after is None else state.best_models())
 
 
 def _check(rounds: int, chunk: int, stop_after: int | None, valid: Any) -> None:

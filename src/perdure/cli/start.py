@@ -96,9 +96,7 @@ def run(
     if target not in PIPELINES and not Path(target).is_file():
         raise UsageError(f"{target!r} is neither a script nor a built-in pipeline ({', '.join(PIPELINES)})")
     base = Settings.from_environment()
-    folder = run if run is not None else base.folder
-    if folder is None and target in PIPELINES:
-        folder = str(Path("runs") / target)
+    folder = run or base.folder or (str(Path("runs") / target) if target in PIPELINES else None)
     settings = replace(
         base, folder=str(Path(folder).absolute()) if folder else None,
         changes=tuple(changes) if changes else base.changes,

@@ -1,4 +1,4 @@
-"""Forecast stocks: from prices and events of 82 companies to a gated ensemble, in seven resumable phases."""
+"""Forecast stocks: from prices and events of 82 companies to a gated ensemble, in eight resumable phases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def main(
         from perdure.pipelines.market.samples import symbols
 
         settings: Any = dict(run.config)
-        seed = run.seed or 0
         asked = symbols.asked(settings["source"], settings)
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
@@ -65,29 +64,38 @@ def main(
         }
         combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
 
-        # 6/8 evaluate
-        from perdure.pipelines.market import forecasting
-        from perdure.pipelines.market.deployment.registry import FILE
-
-        registry = forecasting.RegistryFile(run.folder.parent / FILE, run.folder.name)
-        result = run.step(
-            "evaluate", forecasting.evaluate, matrix, folds, combined, registry=registry, seed=seed,
-            resamples=settings["resamples"], horizon=settings["horizon"], stride=settings["stride"],
-        )  # fmt: skip
-
-        # 7/8 explain
-        explained = run.step(
-            "explain", forecasting.explain, matrix, folds[-1], combined, count=settings["explained"]
-        )
-
-        # 8/8 gate
-        verdict = run.step(
-            "gate", forecasting.judge, matrix, combined, result, unit=partial(unit, symbols.truncated),
-            asked=asked, registry=registry, config=settings, seed=seed,
-        )  # fmt: skip
-
-        from perdure.pipelines.market.outputs import publish, tell
-
-        publish(run, matrix, combined, result, explained, verdict)
-        tell(run, result, verdict)
+        _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked)
         return run.exit_code
+
+
+def _judge(
+    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, asked: dict[str, Any]
+) -> None:
+    """Phases 6 to 8, and what people get to see. truncated: makes a company's features without their future."""
+    from perdure.pipelines.market import forecasting
+    from perdure.pipelines.market.deployment.registry import FILE
+    from perdure.pipelines.market.outputs import publish, tell
+
+    settings: Any = dict(run.config)
+    seed = run.seed or 0
+    registry = forecasting.RegistryFile(run.folder.parent / FILE, run.folder.name)
+
+    # 6/8 evaluate
+    result = run.step(
+        "evaluate", forecasting.evaluate, matrix, folds, combined, registry=registry, seed=seed,
+        resamples=settings["resamples"], horizon=settings["horizon"], stride=settings["stride"],
+    )  # fmt: skip
+
+    # 7/8 explain
+    explained = run.step(
+        "explain", forecasting.explain, matrix, folds[-1], combined, count=settings["explained"]
+    )
+
+    # 8/8 gate
+    verdict = run.step(
+        "gate", forecasting.judge, matrix, combined, result, unit=truncated, asked=asked, registry=registry,
+        config=settings, seed=seed,
+    )  # fmt: skip
+
+    publish(run, matrix, combined, result, explained, verdict)
+    tell(run, result, verdict)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perdure.pipelines.canvas import BLUE, GREEN, GREY, ORANGE, RED, figure, png, tidy
 from perdure.pipelines.exoplanet.curves import CADENCE_DAYS
 from perdure.pipelines.exoplanet.evaluation.baselines import box_search
-from perdure.pipelines.exoplanet.plots.canvas import BLUE, GREEN, GREY, ORANGE, RED, figure, png, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from perdure.pipelines.canvas import BLUE, GREY, ORANGE, figure, png, tidy
 from perdure.pipelines.exoplanet.evaluation import metrics, ranking
 from perdure.pipelines.exoplanet.evaluation.ranking import Ranking
-from perdure.pipelines.exoplanet.plots.canvas import BLUE, GREY, ORANGE, figure, png, tidy
 
 
 def roc(probability: np.ndarray, label: np.ndarray) -> bytes:

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from perdure.pipelines.canvas import BLUE, GREY, ORANGE, figure, png, tidy
 from perdure.pipelines.exoplanet.evaluation.recovery import RecoveryMap
-from perdure.pipelines.exoplanet.plots.canvas import BLUE, GREY, ORANGE, figure, png, tidy
 
 
 def training_curves(

@@ -201,8 +201,7 @@ def _number(
     buffer: np.ndarray, position: int, end: int, delimiter: int, powers: np.ndarray
 ) -> tuple[int, np.float32, bool]:
     """Parse one plain decimal number; returns where its cell ends, the value, and whether it is certain."""
-    nothing = np.float32(0)
-    negative = False
+    negative, nothing = False, np.float32(0)
     if position == end or buffer[position] == delimiter:
         return position, np.float32(np.nan), True
     if position < end and (buffer[position] == 45 or buffer[position] == 43):
