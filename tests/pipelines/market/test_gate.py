@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from perdure.errors import UsageError
+from perdure.pipelines.market.config import preset
 from perdure.pipelines.market.deployment import gate
 from perdure.pipelines.market.deployment.gate import Check, Evidence, Regime, Thresholds
 from perdure.pipelines.market.evaluation.report import wording
+from perdure.settings import overridden
 
 GOOD = Evidence(
     data_age=1.0, symbols_complete=80 / 82, psi=[0.05] * 199 + [0.5] * 3,
@@ -166,3 +168,12 @@ def test_the_report_understands_the_rows() -> None:
     closed = wording.verdict(gate.rows(gate.judge(replace(GOOD, ece=0.5), Thresholds())))
     assert closed == ("Blocked: 1 of 17 checks failed (ECE).", "bad")
     assert wording.verdict(gate.rows(gate.judge(GOOD, Thresholds())))[1] == "good"
+
+
+def test_thresholds_are_settings_of_a_run_that_the_command_line_changes():
+    assert Thresholds.of(preset("quick")["gate"]) == Thresholds()
+    changed = overridden(preset("quick"), ["gate.auc=0.52", 'gate.advisory=["drift"]'])
+    assert Thresholds.of(changed["gate"]) == replace(Thresholds(), auc=0.52, advisory=("drift",))
+    assert preset("quick")["gate"]["auc"] == Thresholds().auc
+    with pytest.raises(UsageError, match="luck"):
+        overridden(preset("quick"), ["gate.luck=1"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import asdict
 from typing import Any
 
 from perdure.errors import UsageError
+from perdure.pipelines.market.deployment.gate import Thresholds
 
 _FULL: dict[str, Any] = {
     # what is forecast
@@ -33,6 +36,7 @@ _FULL: dict[str, Any] = {
     # evaluation
     "resamples": 500,
     "explained": 500,  # newest samples whose forecasts are explained
+    "gate": asdict(Thresholds()) | {"advisory": []},  # `--set gate.auc=0.52` changes a threshold
     "leak": False,  # plants a look at the future into the features, to see that the gate notices
 }
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,4 +56,4 @@ def preset(name: str) -> dict[str, Any]:
     """A copy of a preset's settings. Raises UsageError for an unknown name."""
     if name not in PRESETS:
         raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
-    return {"preset": name, **PRESETS[name]}
+    return {"preset": name, **copy.deepcopy(PRESETS[name])}

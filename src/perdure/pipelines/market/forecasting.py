@@ -146,7 +146,7 @@ def judge(
             result, against, gain, complete=len(matrix.symbols) / len(asked), age=_age(matrix, config["source"]),
             truncation=_sees_no_future(matrix, unit, asked),
         )  # fmt: skip
-        checks = gate.judge(evidence, gate.Thresholds.of(config.get("gate", {})))
+        checks = gate.judge(evidence, gate.Thresholds.of(config["gate"]))
         known.record_trial(
             NAME, digest=result["digest"], run=registry.run, config=config, metrics=found["overall"]
         )
