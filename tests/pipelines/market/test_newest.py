@@ -10,15 +10,16 @@ import pytest
 
 from perdure.content import digest_value
 from perdure.errors import UsageError
-from perdure.pipelines.market.config import preset
+from perdure.pipelines.market.config import PRESETS, check, preset
 from perdure.pipelines.market.data.source import source
 from perdure.pipelines.market.features import catalogue
+from perdure.pipelines.market.learning.matrix import SampleTable, load
 from perdure.pipelines.market.samples import symbols
 from perdure.pipelines.market.samples.backtest import LEAKED, Plan
 from perdure.pipelines.market.samples.newest import Until, newest
 
 SETTINGS = preset("tiny") | {"source": "synthetic"}
-ASKED = symbols.asked("synthetic", SETTINGS)
+ASKED = symbols.asked("synthetic", SETTINGS, cache=Path("unused"))
 
 
 def worker(tmp_path: Path, **changes: object):
@@ -60,16 +61,44 @@ def test_a_provider_until_a_day_has_nothing_after_it(tmp_path: Path) -> None:
 
 def test_a_preset_takes_so_many_symbols_of_so_many_sectors() -> None:
     assert list(ASKED) == ["AAPL", "MSFT", "JPM", "BAC"]
-    assert len(symbols.asked("synthetic", preset("full"))) == 82
-    assert len(symbols.asked("synthetic", preset("quick"))) == 22
+    assert len(symbols.asked("synthetic", preset("full"), cache=Path("unused"))) == 82
+    assert len(symbols.asked("synthetic", preset("quick"), cache=Path("unused"))) == 22
 
 
 def test_a_folder_without_symbols_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "SPY.csv").write_text("Date,Close\n2020-01-02,1\n")
     with pytest.raises(UsageError, match="has no file for a company"):
-        symbols.asked(f"csv:{tmp_path}", SETTINGS)
+        symbols.asked(f"csv:{tmp_path}", SETTINGS, cache=tmp_path)
 
 
 def test_neither_the_cache_nor_the_pace_is_part_of_what_is_fingerprinted(tmp_path: Path) -> None:
     one, other = symbols.Place(tmp_path, 0.0), symbols.Place(tmp_path / "elsewhere", 2.0)
     assert digest_value(one, name="place") == digest_value(other, name="place")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("per_sector", "abc"), ("stride", 0), ("kappa", -1), ("sessions", 2.5), ("trees", True), ("dirt", 1),
+     ("first_share", float("nan")), ("gate", 3), ("rounds", None)],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused_by_name_and_value(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*must be"):
+        check(SETTINGS | {name: value})
+
+
+def test_every_preset_makes_sense() -> None:
+    for name in PRESETS:
+        check(preset(name))
+
+
+@pytest.mark.parametrize(("source", "changes"), [("moon", {}), ("synthetic", {"sessions": 20})])
+def test_what_a_source_refuses_is_refused_before_any_symbol(
+    tmp_path: Path, source: str, changes: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        symbols.asked(source, SETTINGS | changes, cache=tmp_path)
+
+
+def test_a_run_in_which_no_symbol_gave_samples_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no symbol gave samples"):
+        load(SampleTable(tmp_path / "run.db"), {}, features=catalogue.names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -57,3 +58,23 @@ def preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
     return {"preset": name, **copy.deepcopy(PRESETS[name])}
+
+
+_MAY_BE_ZERO = {"per_sector", "market_seed", "embargo", "burn_in"}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises UsageError for a setting of another kind, or one that is out of range; it names it."""
+    for name, usual in _FULL.items():
+        given = config[name]
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        if isinstance(usual, bool | str | dict):
+            fits, wanted = isinstance(given, type(usual)), f"like {usual!r}"
+        elif isinstance(usual, int):
+            least = int(name not in _MAY_BE_ZERO)
+            fits = is_number and isinstance(given, int) and given >= least
+            wanted = f"a whole number of at least {least}"
+        else:
+            fits, wanted = is_number and 0 <= given < 1, "a number from 0 to below 1"
+        if not fits:
+            raise UsageError(f"the setting {name} is {given!r}; it must be {wanted}")

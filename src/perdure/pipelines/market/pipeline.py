@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import perdure
+from perdure.pipelines.market.config import check
 from perdure.pipelines.market.config import preset as preset_named
 
 PHASES = ("quality", "backtest", "load", "base models", "meta-learner", "evaluate", "explain", "gate")
@@ -33,7 +34,8 @@ def main(
         from perdure.pipelines.market.samples import symbols
 
         settings: Any = dict(run.config)
-        asked = symbols.asked(settings["source"], settings)
+        check(settings)
+        asked = symbols.asked(settings["source"], settings, cache=run.folder / "cache")
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
             place=symbols.Place(run.folder / "cache", pace),

@@ -61,7 +61,11 @@ class Matrix:
 
 
 def load(table: SampleTable, done: Mapping[str, Any], *, features: Sequence[str]) -> dict[str, Any]:
-    """The record of a `Matrix`; `done` holds the symbols whose samples are whole."""
+    """The record of a `Matrix`; `done` holds the symbols whose samples are whole. Raises UsageError for none."""
+    if not done:
+        raise UsageError(
+            "no symbol gave samples, so there is nothing to learn from; see above, or `perdure status`"
+        )
     with closing(sqlite3.connect(f"{table.database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         columns = ", ".join(f'"{name}"' for name in (*_FACTS, *features))
         cursor = connection.execute(f"SELECT {columns} FROM samples ORDER BY _position, _row")  # noqa: S608
@@ -70,8 +74,6 @@ def load(table: SampleTable, done: Mapping[str, Any], *, features: Sequence[str]
         while rows := cursor.fetchmany(_CHUNK):
             facts += [row[: len(_FACTS)] for row in rows]
             blocks.append(np.array([row[len(_FACTS) :] for row in rows], np.float32))
-    if not facts:
-        raise UsageError("no symbol gave samples, so there is nothing to learn from; see `perdure status`")
     return _record(facts, np.concatenate(blocks), list(done))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perdure.pipelines.market.data.source import source as source_named
 from perdure.pipelines.market.data.symbols import Company, companies, company
 from perdure.pipelines.market.samples.backtest import backtest, inspect
 from perdure.pipelines.market.samples.newest import truncated
@@ -35,7 +36,7 @@ def unit(
     return function(symbol, source=source, cache=place.cache, settings=given, **more)
 
 
-def asked(source: str, settings: Mapping[str, Any]) -> dict[str, Company]:
+def asked(source: str, settings: Mapping[str, Any], *, cache: Path) -> dict[str, Company]:
     """The companies of a run, by symbol: those of a folder, or some of the 82 by sector. Raises UsageError."""
     folder = files_of(source)
     if folder is not None:
@@ -43,6 +44,7 @@ def asked(source: str, settings: Mapping[str, Any]) -> dict[str, Company]:
 
         names = Folder(folder, source.partition(":")[0]).symbols()
         return {name: company(name) for name in names}
+    source_named(source, cache=cache, config=settings)  # what it refuses, it refuses for every symbol
     sectors = list(dict.fromkeys(row.sector for row in companies()))[: settings["sectors"]]
     least = settings["per_sector"] or len(companies())
     chosen = [[row for row in companies() if row.sector == sector][:least] for sector in sectors]
