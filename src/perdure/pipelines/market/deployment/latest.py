@@ -80,7 +80,9 @@ def rows_as_of(asof: np.datetime64, *, config: Mapping[str, Any], source: str | 
     """
     text = source or config["source"]
     cache = beside.parent / "cache" / date.today().isoformat()
-    return latest(list(asked(text, config, cache=cache).values()), source=text, cache=cache, settings=config, asof=asof)
+    return latest(
+        list(asked(text, config, cache=cache).values()), source=text, cache=cache, settings=config, asof=asof
+    )
 
 
 def _rows(found: list[tuple[Company, Newest]], skipped: dict[str, str]) -> Rows:
