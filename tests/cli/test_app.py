@@ -20,8 +20,9 @@ NEEDS = {  # further arguments, so that what is looked at is the run
     "export": ("RUN", "samples", "out.csv"),
     "sql": ("RUN", "select 1"),
 }
+STARTS = {"run", "prove", "init", "ui"}  # what they need is no run
 ON_A_RUN = [
-    name for name, module in COMMANDS.items() if name not in {"run", "predict"} and module != "deploy"
+    name for name, module in COMMANDS.items() if name not in STARTS and not module.startswith("models.")
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import made_champion
 from command_line import answer, environment, perdure
-from perdure.cli import deploy
+from perdure.cli.models import deploy
 from perdure.pipelines.market.deployment import prediction
 from perdure.pipelines.market.deployment.gate import Check
 from perdure.pipelines.market.deployment.registry import Registry

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from command_line import answer, perdure
-from perdure.cli import doctor
+from perdure.cli.records import doctor
 
 
 def test_history_has_every_entry_of_every_loop(run: Path) -> None:

@@ -16,12 +16,17 @@ import typer
 from perdure.cli.app import SETTINGS, app, outcome
 
 __all__ = ["COMMANDS", "application", "main"]
-COMMANDS = {  # command -> module, in the order of the help
-    "run": "start", "status": "process", "logs": "process", "stop": "process", "backup": "keep", "backups": "keep",
-    "restore": "keep", "reset": "keep", "clean": "keep", "verify": "verify", "digest": "verify", "why": "verify",
-    "history": "tables", "export": "tables", "sql": "tables", "predict": "pipelines", "promote": "deploy",
-    "rollback": "deploy", "explain": "deploy", "serve": "deploy", "doctor": "doctor",
-}  # fmt: skip
+_MODULES = {  # module of this package -> its commands, in the order of the help
+    "runs.start": ("run",),
+    "runs.process": ("status", "logs", "stop"),
+    "records.keep": ("backup", "backups", "restore", "reset", "clean"),
+    "records.verify": ("verify", "digest", "why"),
+    "records.tables": ("history", "export", "sql"),
+    "models.pipelines": ("predict",),
+    "models.deploy": ("promote", "rollback", "explain", "serve"),
+    "records.doctor": ("doctor",),
+}
+COMMANDS = {command: module for module, commands in _MODULES.items() for command in commands}
 
 
 def application(only: str | None = None) -> typer.Typer:
@@ -52,6 +57,6 @@ def _answer_plain_status(words: list[str]) -> None:
     places = [word for word in words if word != "--json"]
     if len(places) > 1 or any(place.startswith("-") for place in places):
         return
-    from perdure.cli.process import answer_status
+    from perdure.cli.runs.process import answer_status
 
     sys.exit(outcome(answer_status, places[0] if places else None, as_json="--json" in words))

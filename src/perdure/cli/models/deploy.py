@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.app import AsJson, command, emit, say, table, terminal_width
-from perdure.cli.pipelines import part_of
+from perdure.cli.models.pipelines import part_of
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perdure.cli.app import AsJson, command, emit, reading, say
-from perdure.cli.pipelines import PIPELINES, options_of, part_of
+from perdure.cli.models.pipelines import PIPELINES, options_of, part_of
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
