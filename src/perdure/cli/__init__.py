@@ -18,7 +18,8 @@ from perdure.cli.app import SETTINGS, app, outcome
 __all__ = ["COMMANDS", "application", "main"]
 _MODULES = {  # module of this package -> its commands, in the order of the help
     "runs.start": ("run",),
-    "runs.process": ("status", "logs", "stop"),
+    "runs.status": ("status",),
+    "runs.process": ("logs", "stop"),
     "records.keep": ("backup", "backups", "restore", "reset", "clean"),
     "records.verify": ("verify", "digest", "why"),
     "records.tables": ("history", "export", "sql"),
@@ -57,6 +58,6 @@ def _answer_plain_status(words: list[str]) -> None:
     places = [word for word in words if word != "--json"]
     if len(places) > 1 or any(place.startswith("-") for place in places):
         return
-    from perdure.cli.runs.process import answer_status
+    from perdure.cli.runs.status import answer_status
 
     sys.exit(outcome(answer_status, places[0] if places else None, as_json="--json" in words))
