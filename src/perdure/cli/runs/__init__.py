@@ -1,0 +1,1 @@
+"""Commands that start a run, follow it and end it."""
