@@ -30,6 +30,14 @@ def printable(text: object) -> str:
     )
 
 
+def lines_of(text: str) -> list[str]:
+    """A log's lines without control characters; of a line that was drawn over and over, the last state."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [printable(line.rstrip("\r").rpartition("\r")[2].replace("\t", "    ")) for line in lines]
+
+
 class Console:
     """Lines and a progress bar on standard error, and a copy of everything in the log file."""
 

@@ -21,6 +21,9 @@ import typer
 
 from perdure.console import printable
 from perdure.errors import DamagedError, PerdureError, StorageError, UsageError
+from perdure.holding import is_held as is_held  # commands find here what all of them share
+from perdure.reading import is_run
+from perdure.reading import reading as reading
 
 SETTINGS: dict[str, Any] = {
     "help": "Make long training runs unbreakable: rerun the same command, get the very same bits.",
@@ -122,11 +125,7 @@ def run_folder(given: str | None) -> Path:
 
 def runs() -> list[Path]:
     """Folders under `runs/` of the current folder that hold a run."""
-    return sorted(path for path in Path("runs").absolute().glob("*") if path.is_dir() and _is_run(path))
-
-
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("run.db", "run.db.backup", "lock"))
+    return sorted(path for path in Path("runs").absolute().glob("*") if path.is_dir() and is_run(path))
 
 
 def _named(given: str) -> Path:
@@ -136,7 +135,7 @@ def _named(given: str) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name the folder of a run")
     try:
-        if not _is_run(folder) and any(folder.iterdir()):
+        if not is_run(folder) and any(folder.iterdir()):
             raise UsageError(
                 f"{folder} does not hold a run (there is no run.db in it); name the folder of a run"
             )
@@ -146,49 +145,12 @@ def _named(given: str) -> Path:
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[Any]:
-    """A read-only view of a run's database, or None where nothing was recorded yet.
-
-    Raises FormatError for a run of a newer perdure, and DamagedError when the database is gone or unreadable.
-    """
-    from perdure.store import schema
-    from perdure.store.database import DATABASE, Reader
-    from perdure.store.lock import read_holder
-
-    path = folder / DATABASE
-    if not path.exists() or not path.stat().st_size:
-        if (folder / f"{DATABASE}.backup").exists():
-            raise DamagedError(
-                f"{path} is gone; `perdure verify --repair {folder}` puts its backup in its place"
-            )
-        yield None
-        return
-    holder = read_holder(folder / "lock")
-    logged = path.with_name(f"{DATABASE}-wal").exists()
-    # With nobody writing, leave no side files behind, and read where nothing may be written.
-    reader = Reader(path, immutable=not logged and (holder is None or not holder.is_alive()))
-    try:
-        schema.refuse_newer(reader, place=str(folder))
-        yield reader if schema.format_of(reader) else None
-    finally:
-        reader.close()
-
-
-@contextmanager
 def recorded(folder: Path) -> Iterator[Any]:
     """As `reading`, for commands that make no sense before something was recorded."""
     with reading(folder) as reader:
         if reader is None:
             raise UsageError(f"nothing was recorded in {folder} yet; start it with `perdure run`")
         yield reader
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process that holds the run is alive."""
-    from perdure.store.lock import read_holder
-
-    holder = read_holder(folder / "lock")
-    return holder is not None and holder.is_alive()
 
 
 # -- printing ----------------------------------------------------------------------------------------------------

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,24 +23,10 @@ from perdure.cli.app import (
     time_of,
 )
 from perdure.errors import DamagedError
+from perdure.holding import held
 
 if TYPE_CHECKING:
     from perdure.store.archive import Backup
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[float]:
-    """The right to write the run, and the time. Raises LockedError; a newer format is refused untouched."""
-    from perdure.store import archive
-    from perdure.store.lock import Lock
-
-    now = time.time()
-    lock = Lock(folder / "lock", now=now)
-    try:
-        archive.finish(folder)
-        yield now
-    finally:
-        lock.release()
 
 
 def _described(backup: Backup | None) -> str:
@@ -65,7 +47,7 @@ def backup(run: RunArgument = None, as_json: AsJson = False) -> int:
     folder = run_folder(run)
     with recorded(folder):
         pass  # nothing to copy, or a newer format: refused before anything is touched
-    with _held(folder) as now:
+    with held(folder) as now:
         made = archive.create(folder, now=now, why="backup")
     emit(asdict(made)) if as_json else say(f"backup {_described(made)} is in {folder / 'backups'}")
     return 0
@@ -110,7 +92,7 @@ def restore(
             pass  # a newer format is refused before anything is touched
     except DamagedError:
         pass  # what a backup is for
-    with _held(folder) as now:
+    with held(folder) as now:
         chosen, before = archive.restore(folder, backup, now=now)
     if as_json:
         emit({"restored": asdict(chosen), "before": asdict(before) if before else None})
@@ -135,7 +117,7 @@ def reset(
     folder = run_folder(run)
     with recorded(folder):
         pass
-    with _held(folder) as now:
+    with held(folder) as now:
         before = archive.reset(folder, now=now, everything=everything)
     if as_json:
         emit({"run": str(folder), "backup": asdict(before) if before else None})

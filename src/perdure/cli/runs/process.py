@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from perdure import holding
 from perdure.cli.app import AsJson, RunArgument, command, emit, is_held, run_folder, say
-from perdure.console import printable
+from perdure.console import lines_of
 from perdure.errors import UsageError
 
 _POLL = 0.1
@@ -31,36 +30,17 @@ def stop(
 
     Exit code 1 when it still runs after the timeout; it is never killed.
     """
-    from perdure.store.lock import read_holder
-
     folder = run_folder(run)
-    holder = read_holder(folder / "lock")
-    if holder is None or not holder.is_alive():
-        where = f"; its last process was {holder}" if holder else ""
-        raise UsageError(f"no process of this machine works on {folder}{where}")
-    _ask(holder.pid)
-    deadline = time.monotonic() + timeout
-    while (alive := holder.is_alive()) and time.monotonic() < deadline:
-        time.sleep(_POLL)
+    ended = holding.stop(folder, timeout=timeout)
     if as_json:
-        emit({"run": str(folder), "pid": holder.pid, "stopped": not alive})
-    elif alive:
-        say(
-            f"process {holder.pid} was asked to stop and still runs after {timeout:.0f} s; look at `perdure logs`"
-        )
+        emit({"run": str(folder), "pid": ended.pid, "stopped": ended.stopped})
+    elif ended.stopped:
+        say(f"process {ended.pid} has saved and ended; `perdure run` goes on from there")
     else:
-        say(f"process {holder.pid} has saved and ended; `perdure run` goes on from there")
-    return 1 if alive else 0
-
-
-def _ask(pid: int) -> None:
-    number = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)  # Windows would end the process at once
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it ended by itself just now
-    except PermissionError:
-        raise UsageError(f"process {pid} belongs to another user, who can stop it") from None
+        say(
+            f"process {ended.pid} was asked to stop and still runs after {timeout:.0f} s; look at `perdure logs`"
+        )
+    return 0 if ended.stopped else 1
 
 
 @command("logs")
@@ -83,7 +63,7 @@ def logs(
     if not path.exists() and not (follow and is_held(folder)):
         raise UsageError(f"{folder} has no run.log yet; nothing has run there")
     if not follow:
-        found = _shown(path.read_bytes().decode(errors="backslashreplace"))
+        found = lines_of(path.read_bytes().decode(errors="backslashreplace"))
         found = found if lines is None else found[len(found) - min(lines, len(found)) :]
         emit({"run": str(folder), "lines": found}) if as_json else say(*found)
         return 0
@@ -95,14 +75,6 @@ def logs(
     return 0
 
 
-def _shown(text: str) -> list[str]:
-    """Lines without control characters; of a line that was drawn over and over, the last state."""
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [printable(line.rstrip("\r").rpartition("\r")[2].replace("\t", "    ")) for line in lines]
-
-
 def _followed(folder: Path, path: Path, last: int | None) -> Iterator[str]:
     """Lines as they come, until the run's process is gone and all it wrote was shown."""
     place, rest = 0, ""
@@ -110,11 +82,11 @@ def _followed(folder: Path, path: Path, last: int | None) -> Iterator[str]:
         alive = is_held(folder)
         text, place = _news(path, place)
         complete, mark, rest = (rest + text).rpartition("\n")
-        found = _shown(complete + mark) if mark else []
+        found = lines_of(complete + mark) if mark else []
         yield from found if last is None else found[len(found) - min(last, len(found)) :]
         last = None
         if not alive:
-            yield from _shown(rest) if rest else []
+            yield from lines_of(rest) if rest else []
             return
         time.sleep(_POLL)
 
