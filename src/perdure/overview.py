@@ -154,7 +154,7 @@ def _away(attempts: Sequence[AttemptState]) -> float:
     """Time between attempts that an interruption cost."""
     pairs = itertools.pairwise(attempts)
     return sum(
-        max(0.0, after.started_at - (before.ended_at or after.started_at))
+        max(0.0, after.started_at - before.started_at - before.seconds)  # a killed one recorded no end
         for before, after in pairs
         if before.outcome != "completed"
     )

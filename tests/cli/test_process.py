@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from command_line import (
     LONG,
     WHOLE,
     answer,
-    command,
     environment,
     perdure,
     process,
@@ -102,42 +100,6 @@ def test_a_run_that_is_held_is_not_touched(words: tuple[str, ...], living) -> No
 def test_a_living_run_verifies(living) -> None:
     folder, _ = living
     assert answer("verify", folder)["ok"] is True
-
-
-def test_watching_elsewhere_than_on_a_terminal_prints_until_the_process_is_gone(living) -> None:
-    folder, child = living
-    watching = started("status", "--watch", folder, folder=folder.parent)
-    assert watching.stdout is not None
-    assert "running" in watching.stdout.readline()
-    child.kill()
-    child.wait()
-    rest, _ = watching.communicate(timeout=60)
-    assert watching.returncode == 0
-    assert "stopped" in rest and "\x1b" not in rest
-
-
-def test_watching_on_a_terminal_draws_in_place_and_ends_with_ctrl_c(run: Path) -> None:
-    master, slave = pty.openpty()
-    child = subprocess.Popen(
-        command(["status", "--watch", run]), env=environment(COLUMNS="80", TERM="xterm"), stdout=slave, stderr=slave,
-        stdin=slave,
-    )  # fmt: skip
-    os.close(slave)
-    seen = bytearray()
-    reader = threading.Thread(target=_drain, args=(master, seen), daemon=True)
-    reader.start()
-    wait_for(lambda: seen.count(b"overhead") >= 2)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=60) == 130
-    assert b"Traceback" not in seen
-
-
-def _drain(descriptor: int, seen: bytearray) -> None:
-    try:
-        while chunk := os.read(descriptor, 4096):
-            seen += chunk
-    except OSError:
-        pass  # the terminal is gone with its last user
 
 
 def test_stop_lets_the_process_save_and_waits_for_it(living) -> None:

@@ -34,9 +34,7 @@ _WATCH_SECONDS = 1.0
 @command("status")
 def status(
     run: RunArgument = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Draw again every second until Ctrl+C.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="A live view, until q or Ctrl+C.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Show where a run stands.
@@ -64,29 +62,24 @@ def _look(folder: Path) -> Overview:
 
 def _watch(folder: Path, *, as_json: bool) -> int:
     """In place on a terminal; elsewhere one text or document after the other, until the process is gone."""
-    if as_json or not sys.stdout.isatty():
-        while True:
-            seen = _look(folder)
-            emit(seen.as_document()) if as_json else say(drawn(seen), "")
-            if not seen.alive:
-                return 0
-            time.sleep(_WATCH_SECONDS)
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
+    if not as_json and sys.stdout.isatty():
+        from perdure.cli.runs.watch import watch
 
-    with Live(Text(""), console=Console(highlight=False), auto_refresh=False) as live:
-        while True:
-            live.update(Text(drawn(_look(folder)), no_wrap=True, overflow="ellipsis"), refresh=True)
-            time.sleep(_WATCH_SECONDS)
+        return watch(folder)
+    while True:
+        seen = _look(folder)
+        emit(seen.as_document()) if as_json else say(drawn(seen), "")
+        if not seen.alive:
+            return 0
+        time.sleep(_WATCH_SECONDS)
 
 
 def drawn(seen: Overview) -> str:
     """A text of at most 80 columns."""
-    lines = [f"{os.path.basename(seen.run)}: {seen.state}{_eta(seen)}", ""]  # noqa: PTH119 - text, no path
+    lines = [f"{os.path.basename(seen.run)}: {seen.state}{eta(seen)}", ""]  # noqa: PTH119 - text, no path
     if seen.phases:
         lines += [_phases(seen), ""]
-    lines += [f"{name:<11}{text}" for name, text in _facts(seen) if text]
+    lines += [f"{name:<11}{text}" for name, text in facts(seen) if text]
     return "\n".join(_fitted(printable(line)) for line in "\n".join(lines).split("\n"))
 
 
@@ -94,7 +87,8 @@ def _fitted(line: str) -> str:
     return line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 1]}…"
 
 
-def _eta(seen: Overview) -> str:
+def eta(seen: Overview) -> str:
+    """What is left, as a continuation of the state."""
     if seen.state == "completed":
         return f" with {seen.failed} failed units" if seen.failed else ""
     known = [phase.eta_s for phase in seen.phases if "/" not in phase.name and phase.eta_s]
@@ -120,7 +114,8 @@ def _phases(seen: Overview) -> str:
     return table(("", "phase", "kind", "state", "done", "failed", "left", "ETA"), rows, width=_COLUMNS)
 
 
-def _facts(seen: Overview) -> list[tuple[str, str]]:
+def facts(seen: Overview) -> list[tuple[str, str]]:
+    """What a run is about, by name; an empty text where there is nothing to say."""
     return [
         ("epoch", _epoch(seen)),
         ("saved", _saved(seen)),

@@ -1,0 +1,1 @@
+"""The report of a run, for any run: one HTML file, made from the database alone."""
