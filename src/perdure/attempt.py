@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perdure import changes, files
-from perdure.clock import SystemClock
+from perdure.clock import Clock, SystemClock
 from perdure.console import Console, duration
 from perdure.errors import PerdureError, Stopped
 from perdure.phase import Session
@@ -49,11 +49,12 @@ class Attempt:
         budget: float | None,
         phases: Sequence[str],
         keep: int,
+        clock: Clock | None,
     ) -> Attempt:
         """Open the run: lock, database, recovery, random streams, signals. Raises what `perdure.open` does."""
         from perdure.snapshot.policy import Budget
 
-        clock = SystemClock()
+        clock = clock or SystemClock()
         store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
         try:
             settings.tell_folder(folder)
@@ -63,7 +64,7 @@ class Attempt:
             raise
         signals = Signals(grace=settings.grace, tell=console.say)
         session = Session(store, console, signals, settings, config, seed)
-        attempt = cls(session, Budget(clock, budget), keep)
+        attempt = cls(session, Budget(clock, budget), max(keep, settings.keep))
         try:
             attempt._recover(list(phases))
         except BaseException as error:

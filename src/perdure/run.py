@@ -18,6 +18,7 @@ from perdure.settings import Settings, folder_for, overridden
 if TYPE_CHECKING:
     import numpy as np
 
+    from perdure.clock import Clock
     from perdure.each import Each, Step
     from perdure.fingerprint import Fingerprint
     from perdure.loop import Loop
@@ -35,6 +36,7 @@ def open(
     budget: float | None = 0.01,
     phases: Sequence[str] = (),
     keep: int = 2,
+    clock: Clock | None = None,
 ) -> Run:
     """Start a run in `folder`, or resume what is there; the same call does both.
 
@@ -43,7 +45,7 @@ def open(
     seed: seeds every random stream (Python, NumPy, loaded frameworks); None leaves them alone.
     budget: the share of time that saving may take (0.01 is 1%); saves are delayed to hold it. None never delays.
     phases: names of the run's phases in order, for "[1/7]" in the log and for `perdure status`.
-    keep: how many of a loop's latest snapshots stay (at least two).
+    keep: how many of a loop's latest snapshots stay (at least two). clock: for tests, see perdure.testing.FakeClock.
 
     Raises LockedError when another process holds the run, ChangedError when it was started with another config or
     seed, StorageError, FormatError, DamagedError, or UsageError.
@@ -61,7 +63,7 @@ def open(
     settings = Settings.from_environment()
     attempt = Attempt.begin(
         folder_for(folder, settings), config=overridden(config or {}, settings.changes), seed=seed,
-        settings=settings, budget=None if settings.save_always else budget, phases=phases, keep=keep,
+        settings=settings, budget=None if settings.save_always else budget, phases=phases, keep=keep, clock=clock,
     )  # fmt: skip
     return Run(attempt)
 

@@ -28,6 +28,8 @@ class Settings:
     save_always: bool = False  # no overhead budget: every save that is due is made
     command: str = ""  # what the user typed, where it is not this process's own command line
     announce: str = ""  # a file for the folders of the runs that are opened: told to the process that waits
+    announce_own: str = ""  # a file for the folders that the script itself names, where --run overrides them
+    keep: int = 0  # at least so many of a loop's latest snapshots stay
     detached: bool = False  # all output goes to run.log alone
 
     @classmethod
@@ -45,6 +47,8 @@ class Settings:
             flag("PERDURE_SAVE_ALWAYS"),
             environment.get("PERDURE_COMMAND", ""),
             environment.get("PERDURE_ANNOUNCE", ""),
+            environment.get("PERDURE_ANNOUNCE_OWN", ""),
+            int(_number(environment, "PERDURE_KEEP", 0)),
             flag("PERDURE_DETACHED"),
         )
 
@@ -60,15 +64,21 @@ class Settings:
             "PERDURE_SAVE_ALWAYS": "1" if self.save_always else "",
             "PERDURE_COMMAND": self.command,
             "PERDURE_ANNOUNCE": self.announce,
+            "PERDURE_ANNOUNCE_OWN": self.announce_own,
+            "PERDURE_KEEP": str(self.keep) if self.keep else "",
             "PERDURE_DETACHED": "1" if self.detached else "",
         }
         return {name: value for name, value in chosen.items() if value}
 
     def tell_folder(self, folder: Path) -> None:
         """Let the process that started this one know which run it opened."""
-        if self.announce:
-            with Path(self.announce).open("a", encoding="utf-8") as stream:
-                stream.write(f"{folder}\n")
+        _append(self.announce, folder)
+
+
+def _append(file: str, line: object) -> None:
+    if file:
+        with Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(f"{line}\n")
 
 
 def _texts(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -89,13 +99,18 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     try:
         return float(text) if text else default
     except ValueError:
-        raise UsageError(f"{name}={text!r} is not a number of seconds") from None
+        raise UsageError(f"{name}={text!r} is not a number") from None
 
 
 def folder_for(given: str | os.PathLike[str], settings: Settings) -> Path:
-    """The run's folder: a relative one lies beside the script that runs, not in the current folder."""
-    if settings.folder is not None:
-        return Path(settings.folder).absolute()
+    """The run's folder: what --run names, or what the script gives. Who started the script is told the latter."""
+    own = _own_folder(given)
+    _append(settings.announce_own, own)
+    return own if settings.folder is None else Path(settings.folder).absolute()
+
+
+def _own_folder(given: str | os.PathLike[str]) -> Path:
+    """What a script gives: a relative folder lies beside the script that runs, not in the current folder."""
     path = Path(given).expanduser()
     if path.is_absolute():
         return path
