@@ -11,8 +11,11 @@ import pytest
 
 import perdure
 from inprocess import Dead, Tracked, killed, store_at, train
+from perdure import files
 from perdure.errors import DamagedError, NondeterminismError
+from perdure.repair import examine
 from perdure.snapshot import recovery
+from perdure.store.check import Finding
 from perdure.store.database import Reader
 from perdure.store.digest import digests
 
@@ -150,6 +153,57 @@ def unrecord(folder: Path, *numbers: int) -> None:
         store.database.execute("UPDATE snapshots SET state = 'kept' WHERE generation < ?", (min(numbers),))
         store.generations.rewind("epoch", logged=min(numbers) - 1)
         store.tables.rewind("epoch", inserted=min(numbers) - 1)
+
+
+def unseal(folder: Path) -> None:
+    """As after a death in the moment between a snapshot's commit and the record of its file's SHA-256."""
+    with store_at(folder) as store, store.transaction():
+        store.database.execute("UPDATE snapshots SET sha256 = '' WHERE state = 'kept'")
+
+
+def sealed(folder: Path) -> list[bool]:
+    """For each kept generation, whether its row has the SHA-256 of its file."""
+    reader = Reader(folder / "run.db")
+    try:
+        rows = reader.rows("SELECT sha256 FROM snapshots WHERE state = 'kept' ORDER BY generation")
+        return [row[0] == files.digest(path) for row, path in zip(rows, generations(folder), strict=True)]
+    finally:
+        reader.close()
+
+
+def test_every_generation_that_stays_has_the_digest_of_its_file(interrupted: Path) -> None:
+    assert sealed(interrupted) == [True, True]
+
+
+def test_a_generation_without_the_digest_of_its_file_counts_and_gets_it(
+    run: Path, expected: tuple[list[object], bytes]
+) -> None:
+    unseal(run)
+    with store_at(run) as store:
+        recovery.recover(store)
+    assert sealed(run) == [False, True]  # the older one is no longer the one that matters
+    assert train(run).tobytes() == expected[1]
+    assert digest(run) == expected[0]
+
+
+@pytest.mark.parametrize("damage", [flip(0.3), flip(0.9), flip(0.999), truncate(0.5)])
+def test_damage_to_a_generation_without_the_digest_of_its_file_is_noticed(
+    run: Path, expected: tuple[list[object], bytes], damage: Callable[[Path], None]
+) -> None:
+    unseal(run)
+    damage(generations(run)[-1])
+    assert [finding.kind for finding in findings(run)] == ["snapshot"]
+    assert train(run).tobytes() == expected[1]
+    assert digest(run) == expected[0]
+    assert "damaged" in states(run).values()
+
+
+def findings(folder: Path) -> tuple[Finding, ...]:
+    reader = Reader(folder / "run.db")
+    try:
+        return examine(folder, reader).findings
+    finally:
+        reader.close()
 
 
 def journal(folder: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """From a capture in memory to a committed generation. Runs on the writer's thread.
 
 Order: temp file, write, sync, rename, sync of the folder, then one transaction with the snapshot's row, the history
-and the user's rows of that position. Only then does it count.
+and the user's rows of that position. Only then does it count. The file's SHA-256, for which nobody waits, is added in
+a transaction of its own; until then the digests of the parts say whether the file is whole.
 
 The file's header repeats what that transaction records, so that a generation whose process died between the rename
 and the transaction is finished on the next start instead of being computed again. It holds no time, host or attempt:
@@ -28,7 +29,7 @@ from perdure.snapshot import codec
 from perdure.snapshot.codec import Tensor
 from perdure.snapshot.parts import canonical
 from perdure.store import Store
-from perdure.store.generations import Cursor, Entry, Generation
+from perdure.store.generations import UNSEALED, Cursor, Entry, Generation
 from perdure.store.generations import path_of as path_of
 from perdure.store.tables import Rows
 
@@ -144,18 +145,16 @@ def write(
 ) -> Generation:
     """Publish the file; returns the generation that `record` commits.
 
-    Both digests are computed beside the write, for all three release the interpreter. `check` sees the parts before
-    the file has its name, and may refuse them by raising.
+    The parts are digested beside the write, for both release the interpreter. `check` sees the parts before the file
+    has its name, and may refuse them by raising.
     """
     path = path_of(folder, capture.loop, capture.number)
     files.make_folder(path.parent)
-    pieces = list(_pieces(capture))
     parts = digest(capture.parts)
-    sha256 = digest(lambda: _sha256(chain(pieces, map(_encoded, [parts]))))
-    size = files.publish(path, chain(pieces, _checked(parts, check)), kind="snapshot")
+    size = files.publish(path, chain(_pieces(capture), _checked(parts, check)), kind="snapshot")
     return Generation(
-        capture.loop, capture.number, capture.cursor, capture.final, size, sha256.result(), parts.result(),
-        capture.logged, capture.inserted, "kept",
+        capture.loop, capture.number, capture.cursor, capture.final, size, UNSEALED, parts.result(), capture.logged,
+        capture.inserted, "kept",
     )  # fmt: skip
 
 
@@ -175,13 +174,9 @@ def _pieces(capture: Capture) -> Iterator[files.Content]:
         yield capture.best.content
 
 
-def _encoded(parts: Future[dict[str, str]]) -> bytes:
-    return canonical(parts.result()).encode()
-
-
 def _checked(parts: Future[dict[str, str]], check: Callable[[dict[str, str]], None]) -> Iterator[bytes]:
     check(parts.result())
-    yield _encoded(parts)
+    yield canonical(parts.result()).encode()
 
 
 def _document(capture: Capture) -> str:
@@ -205,13 +200,6 @@ def _document(capture: Capture) -> str:
     )
 
 
-def _sha256(pieces: Iterable[files.Content]) -> str:
-    hasher = hashlib.sha256()
-    for piece in pieces:
-        hasher.update(piece)
-    return hasher.hexdigest()
-
-
 def record(store: Store, generation: Generation, capture: Capture, *, retired: list[int]) -> None:
     """Commit: from here on the snapshot counts. `retired` generations stop counting in the same transaction."""
     with store.transaction():
@@ -228,6 +216,15 @@ def record(store: Store, generation: Generation, capture: Capture, *, retired: l
             store.generations.mark(capture.loop, number, "removed")
         if capture.final:
             store.journal.add("loop completed", capture.loop, generation=generation.number)
+
+
+def seal(store: Store, generation: Generation, capture: Capture) -> None:
+    """Record the SHA-256 of the file: of the bytes in memory, so that damage on the way to the disk shows."""
+    hasher = hashlib.sha256()
+    for piece in chain(_pieces(capture), [canonical(generation.parts).encode()]):
+        hasher.update(piece)
+    with store.transaction():
+        store.generations.seal(generation.loop, generation.number, hasher.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from perdure.errors import DamagedError
 from perdure.snapshot import codec, commit
 from perdure.snapshot.commit import Header, Staged
 from perdure.store import Store
-from perdure.store.generations import Generation
+from perdure.store.generations import UNSEALED, Generation
 
 _FILE = re.compile(r"\d{8}\.safetensors")
 _BEST = "best/"
@@ -99,7 +99,7 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
         path = commit.path_of(store.folder, loop, generation.number)
         if path.exists():
             files.sync_folder(path.parent)
-        if path.exists() and files.digest(path) == generation.sha256:
+        if path.exists() and is_whole(path, generation):
             notes += _correct(store, path, generation)
             break
         kept = f"kept as {files.set_aside(path).name}" if path.exists() else "and the file is gone"
@@ -113,6 +113,17 @@ def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
     return notes
 
 
+def is_whole(path: Path, generation: Generation) -> bool:
+    """Whether a snapshot's file holds what its row says. Raises StorageError where it cannot be read."""
+    if generation.sha256 != UNSEALED:
+        return files.digest(path) == generation.sha256
+    try:
+        header, arrays = _open(path)
+    except DamagedError:
+        return False
+    return header.parts == generation.parts and not _differs(header, arrays)
+
+
 def _correct(store: Store, path: Path, generation: Generation) -> list[Recovered]:
     """The file has the bytes that its row tells; where the row tells something else about them, the file is right."""
     header, _ = _open(path)
@@ -120,6 +131,9 @@ def _correct(store: Store, path: Path, generation: Generation) -> list[Recovered
         generation, cursor=header.cursor, final=header.final, logged=header.logged, inserted=header.inserted,
         parts=header.parts,
     )  # fmt: skip
+    if generation.sha256 == UNSEALED:  # the attempt died before it had recorded it
+        with store.transaction():
+            store.generations.seal(generation.loop, generation.number, files.digest(path))
     if right == generation:
         return []
     with store.transaction():

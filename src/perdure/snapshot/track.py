@@ -182,7 +182,7 @@ class Track:
         self, value: float, position: int, arrays: dict[str, np.ndarray], documents: dict[str, str]
     ) -> None:
         """Copy into the buffer that neither the present best nor a write in flight uses."""
-        self.writer.wait()
+        self.writer.settle()
         spare, other = self._best_staging
         self._best_staging = (other, spare)
         layout = spare.copy(arrays)
@@ -216,7 +216,7 @@ class Track:
         wait: bool = False,
     ) -> None:
         """Capture the parts and let the writer commit them. With `wait` the snapshot is on disk on return."""
-        self.writer.wait()
+        self.writer.settle()
         if self.newest is not None and self.newest.cursor == cursor and self.newest.final == final:
             return
         began = time.perf_counter()
@@ -252,10 +252,9 @@ class Track:
         self.newest = generation
         if capture.best is not None:
             self._export(capture.best)
-        self.writer.afterwards(lambda: self._remove(retired))
         cost = self.writer.processor_seconds() - began
         self.budget.spend(cost)
-        self.budget.learn(cost + capture.stall_seconds)
+        self.writer.afterwards(lambda: self._tidy(generation, capture, retired, cost + capture.stall_seconds))
 
     def _compare(self, capture: Capture, parts: dict[str, str]) -> None:
         """Work that is done again must give the bits of the first time.
@@ -280,12 +279,15 @@ class Track:
         stay = {g.number for g in kept[max(0, len(kept) - (self.keep - 1)) :]} | {known}
         return [g.number for g in kept if g.number not in stay and not g.final]
 
-    def _remove(self, retired: list[int]) -> None:
+    def _tidy(self, generation: Generation, capture: Capture, retired: list[int], spent: float) -> None:
         """On the writer's thread, when nobody waits any more: to free a file's pages takes as long as to write them."""
         began = self.writer.processor_seconds()
+        commit.seal(self.store, generation, capture)
         for number in retired:
             files.remove(commit.path_of(self.store.folder, self.loop, number))
-        self.budget.spend(self.writer.processor_seconds() - began)
+        cost = self.writer.processor_seconds() - began
+        self.budget.spend(cost)
+        self.budget.learn(spent + cost)
 
     def _look_for_change(self, capture: Capture, parts: dict[str, str]) -> None:
         """An array that the script replaces (`w = w - g`) instead of changing it stays as it was at the start."""

@@ -33,7 +33,7 @@ class Writer:
 
     @property
     def is_busy(self) -> bool:
-        return self._work is not None
+        return self._work is not None or bool(self._tidying)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Hand over work; waits while earlier work is in flight. Raises what that ended with."""
@@ -43,7 +43,7 @@ class Writer:
             self._changed.notify_all()
 
     def afterwards(self, tidying: Callable[[], None]) -> None:
-        """Called by work itself: do this when the work is done, so that nobody waits for it."""
+        """Called by work itself: do this when the work is done, so that nobody waits for what is durable."""
         self._tidying.append(tidying)
 
     def processor_seconds(self) -> float:
@@ -66,6 +66,12 @@ class Writer:
         """Wait until nothing is in flight. Raises the error that any work has ended with."""
         with self._changed:
             self._changed.wait_for(lambda: self._work is None)
+        self.check()
+
+    def settle(self) -> None:
+        """As `wait`, and until what the work left for afterwards is done: its memory is free again."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.is_busy)
         self.check()
 
     def check(self) -> None:
@@ -93,9 +99,11 @@ class Writer:
                 with self._changed:
                     self._work = None
                     self._changed.notify_all()
-            tidying, self._tidying = self._tidying, []
-            for tidy in tidying:
+            for tidy in self._tidying:
                 self._do(tidy)
+            with self._changed:
+                self._tidying = []
+                self._changed.notify_all()
 
     def _do(self, work: Callable[[], None]) -> None:
         try:

@@ -13,6 +13,7 @@ from perdure.store.attempts import Attempts
 from perdure.store.database import Database, Row, parsed
 
 SUFFIX = ".safetensors"
+UNSEALED = ""  # in the place of a file's SHA-256, in the moments before it is recorded
 
 
 def folder_of(store_folder: Path, loop: str) -> Path:
@@ -44,7 +45,7 @@ class Generation:
     cursor: Cursor
     final: bool
     size: int  # bytes
-    sha256: str
+    sha256: str  # or UNSEALED
     parts: dict[str, str]  # name -> digest
     logged: int  # history entries up to it
     inserted: int  # rows of user tables up to it
@@ -96,6 +97,12 @@ class Generations:
              generation.size, generation.sha256, json.dumps(generation.parts, sort_keys=True), generation.logged,
              generation.inserted, stall_seconds, self.clock.now(), self.attempts.current),
         )  # fmt: skip
+
+    def seal(self, loop: str, number: int, sha256: str) -> None:
+        """Record the digest of a generation's file."""
+        self.database.execute(
+            "UPDATE snapshots SET sha256 = ? WHERE loop = ? AND generation = ?", (sha256, loop, number)
+        )
 
     def correct(self, generation: Generation) -> None:
         """Write again what a damaged row must say."""
