@@ -1,0 +1,3 @@
+// Addresses of pages.
+
+export const linkTo = (id, tab, rest) => `#/run/${encodeURIComponent(id)}/${tab}${rest ? `/${encodeURIComponent(rest)}` : ""}`;

@@ -1,0 +1,110 @@
+// What a run found: the gate, metrics with intervals, plots, models, and the whole document.
+
+import { fileOf, get, of } from "../core/api.js";
+import { since } from "../core/clock.js";
+import { el, island } from "../core/dom.js";
+import { number, plural, visible, words } from "../core/format.js";
+import { badge, icon, kindOf } from "../core/state.js";
+import { breakdown, confusion, confusionIn, intervalsIn, metricTable, named } from "../parts/intervals.js";
+import { openPictures } from "../parts/pictures.js";
+import { chooser, empty, panel, table } from "../parts/pieces.js";
+import { tree } from "../parts/tree.js";
+
+const HEADLINE = ["metrics/metrics", "assessment/overall"]; // where the two pipelines keep what counts most
+
+export class ResultsPage {
+  constructor(context) {
+    Object.assign(this, { context, answer: null, shown: null, text: "" });
+  }
+
+  async load() {
+    this.answer = await get(of(this.context.id, "results"));
+    const text = JSON.stringify(this.answer.results);
+    if (text !== this.text) Object.assign(this, { text, document: this.answer.results === null ? null : { element: tree(this.answer.results) }, found: intervalsIn(this.answer.results) });
+  }
+
+  view(overview) {
+    const { results, plots, report, gate, registry } = this.answer;
+    if (results === null && !plots.length && !gate && !registry) return empty("No results yet", overview.state === "completed" ? "This run exported none. A script leaves them with `run.export(\"results.json\", ...)`." : "Metrics and plots appear here when the run has made them.");
+    const gateRows = gate ?? [];
+    return [
+      el("div", { class: "columns wide-first" },
+        el("div", { class: "stack" }, this.#metrics(), gateRows.length > 0 && this.#gate(gateRows)),
+        el("div", { class: "stack" }, this.#confusion(), registry && this.#registry(registry), report && this.#report(report))),
+      plots.length > 0 && this.#plots(plots),
+      this.#breakdowns(),
+      this.document && panel("All results", "results.json", island(this.document)),
+    ];
+  }
+
+  #metrics() {
+    const { groups } = this.found;
+    if (!groups.length) return null;
+    const rank = ([path]) => { const n = HEADLINE.indexOf(path.join("/")); return n < 0 ? HEADLINE.length + path.length : n; };
+    const sorted = [...groups].sort((a, b) => rank(a) - rank(b));
+    const [[, metrics]] = sorted;
+    return [
+      panel("Metrics", "95% intervals", metricTable("Metrics", metrics)),
+      sorted.slice(1, 4).map(([other, values]) => (Object.values(values).every((entry) => entry?.value === null) ? null : panel(title(other), "95% intervals", metricTable(title(other), values)))),
+    ];
+  }
+
+  #confusion() {
+    const counts = confusionIn(this.answer.results);
+    return counts && panel("Confusion matrix", "test part", confusion(counts));
+  }
+
+  #gate(rows) {
+    const failed = rows.filter((row) => row.verdict === "failed").length, warned = rows.filter((row) => row.verdict === "warned").length;
+    const verdict = failed ? "failed" : warned ? "warned" : "passed";
+    return panel("Promotion gate", badge(verdict, failed ? `closed: ${failed} of ${rows.length} checks failed` : warned ? `open, ${plural(warned, "warning")}` : `open: all ${rows.length} checks passed`),
+      table("Checks of the gate", [
+        { title: "", cell: (row) => el("span", { class: `verdict is-${kindOf(row.verdict)}` }, icon(row.verdict), el("span", { class: "sr" }, visible(row.verdict))) },
+        { title: "Check", cell: (row) => visible(row.check ?? row.name) },
+        { title: "Value", number: true, cell: (row) => number(row.value) },
+        { title: "Limit", number: true, cell: (row) => number(row.threshold) },
+        { title: "Found", class: "found", cell: (row) => visible(row.text) },
+      ], rows));
+  }
+
+  #registry(registry) {
+    const versions = registry.versions ?? [];
+    return panel("Models", visible(registry.name ?? ""),
+      el("dl", { class: "facts" }, Object.entries(registry).filter(([name, value]) => name !== "name" && (value === null || typeof value !== "object"))
+        .map(([name, value]) => el("div", null, el("dt", null, words(name)), el("dd", null, value === null ? "none" : typeof value === "number" ? `version ${value}` : visible(value))))),
+      versions.length > 0 && table("Versions", [
+        { title: "Version", number: true, cell: (v) => v.version },
+        { title: "Is", cell: (v) => (v.version === registry.champion ? badge("completed", "champion") : v.version === registry.challenger ? badge("new", "challenger") : "") },
+        { title: "From run", cell: (v) => el("bdi", null, visible(v.run)) },
+        { title: "Made", cell: (v) => since(v.created_at ?? v.at) },
+      ], versions),
+      (registry.deployments ?? []).length > 0 && el("ul", { class: "events" }, registry.deployments.slice(-6).reverse().map((one) => el("li", null, since(one.at), el("span", null, `${visible(one.action)} version ${one.version}${one.reason ? `: ${visible(one.reason)}` : ""}${one.forced ? " (forced)" : ""}`)))));
+  }
+
+  #report(path) {
+    return panel("Report", null, el("p", null, el("a", { href: fileOf(this.context.id, path), target: "_blank", rel: "noopener" }, "Open the whole report"), " in a page of its own."));
+  }
+
+  #plots(plots) {
+    const pictures = plots.map((plot) => ({ source: fileOf(this.context.id, plot.path), title: visible(plot.title ?? words(plot.path)) }));
+    return panel("Plots", `${plural(plots.length, "plot")}; select one to enlarge`, el("div", { class: "plots" }, pictures.map((picture, n) => el("button", {
+      key: picture.source, type: "button", class: "plot", onclick: () => openPictures(pictures, n),
+    }, el("img", { src: picture.source, alt: "", loading: "lazy" }), el("span", null, picture.title)))));
+  }
+
+  #breakdowns() {
+    const { lists } = this.found;
+    const shown = lists.filter(([path]) => !/checks$/.test(path.at(-1)));
+    if (!shown.length) return null;
+    const at = Math.min(this.shown ?? 0, shown.length - 1);
+    const [path, rows] = shown[at];
+    return panel("In detail", null,
+      chooser("Breakdown", shown.map(([one], n) => ({ value: n, label: title(one) })), at, (n) => { this.shown = n; this.context.redraw(); }),
+      breakdown(title(path), rows));
+  }
+}
+
+function title(path) {
+  const text = named(path.at(-1) ?? "results");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,130 @@
+// A line chart over the positions of a loop, with each interruption marked. Drag zooms; a double click shows all.
+
+import { el } from "../core/dom.js";
+import { moment, number, words } from "../core/format.js";
+
+const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
+const HEIGHT = 210;
+
+export class Chart {
+  /** title: names the quantity; sync: charts of one name share the cursor. */
+  constructor({ title, sync }) {
+    Object.assign(this, { title, sync, plot: null, shape: "", data: null });
+    this.host = el("div", { class: "chart-host" });
+    this.legend = el("div", { class: "chart-legend" });
+    this.element = el("figure", { class: "chart" },
+      el("figcaption", null, el("strong", null, words(title)), this.legend), this.host);
+    new ResizeObserver(() => this.#resize()).observe(this.host);
+    document.addEventListener("themechange", () => { this.shape = ""; if (this.data) this.#draw(); });
+  }
+
+  /** x: positions counted from 1; lines: {name: values}; marks: [{x, at, outcome}]; provisionalFrom: an x, or null. */
+  update({ x, lines, marks, saves, provisionalFrom }) {
+    this.data = [x, ...Object.values(lines)];
+    this.names = Object.keys(lines);
+    Object.assign(this, { marks, saves, provisionalFrom });
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.host.clientWidth) return;
+    if (this.shape !== this.names.join("\n")) {
+      this.shape = this.names.join("\n");
+      this.plot?.destroy();
+      this.plot = new uPlot(this.#options(), this.data, this.host);
+    } else {
+      this.plot.setData(this.data, this.#whole());
+    }
+    this.#read(null);
+  }
+
+  #whole() {
+    return !this.zoomed;
+  }
+
+  #resize() {
+    const width = this.host.clientWidth;
+    if (!width || !this.data) return;
+    if (!this.plot) this.#draw();
+    else if (this.plot.width !== width) this.plot.setSize({ width, height: HEIGHT });
+  }
+
+  #options() {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const axis = {
+      stroke: colour("--dim"), font: "11px system-ui, sans-serif", ticks: { show: false },
+      grid: { stroke: colour("--line"), width: 1 },
+    };
+    return {
+      width: this.host.clientWidth, height: HEIGHT, padding: [14, 12, 0, 0],
+      cursor: { sync: { key: this.sync }, drag: { x: true, y: false }, points: { size: 6 }, y: false },
+      legend: { show: false },
+      scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
+      axes: [
+        { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
+        { ...axis, size: 58, values: (_, ticks) => ticks.map(short) },
+      ],
+      series: [{}, ...this.names.map((name, n) => ({
+        label: name, stroke: colour(`--series-${(n % 4) + 1}`), width: 1.6, dash: DASHES[n % 4], spanGaps: false,
+        points: { show: this.data[0].length < 25, size: 5 },
+      }))],
+      hooks: {
+        drawClear: [(plot) => this.#provisional(plot, colour("--hover"))],
+        draw: [(plot) => this.#marks(plot, colour("--interrupted"))],
+        setCursor: [(plot) => this.#read(plot.cursor.idx)],
+        setScale: [(plot, name) => { if (name === "x") this.zoomed = this.data[0].length > 1 && (plot.scales.x.min > this.data[0][0] || plot.scales.x.max < this.data[0].at(-1)); }],
+      },
+    };
+  }
+
+  #provisional(plot, colour) {
+    if (this.provisionalFrom === null || this.provisionalFrom === undefined) return;
+    const { left, top, width, height } = plot.bbox;
+    const x = Math.max(left, plot.valToPos(this.provisionalFrom - 0.5, "x", true));
+    if (x >= left + width) return;
+    plot.ctx.fillStyle = colour;
+    plot.ctx.fillRect(x, top, left + width - x, height);
+  }
+
+  #marks(plot, colour) {
+    const { left, top, width, height } = plot.bbox, pen = plot.ctx, unit = devicePixelRatio || 1;
+    pen.save();
+    pen.strokeStyle = pen.fillStyle = colour;
+    pen.lineWidth = unit;
+    for (const mark of this.marks) {
+      const x = Math.round(plot.valToPos(mark.x, "x", true));
+      if (x < left || x > left + width) continue;
+      pen.setLineDash([4 * unit, 3 * unit]);
+      pen.beginPath();
+      pen.moveTo(x, top);
+      pen.lineTo(x, top + height);
+      pen.stroke();
+      pen.beginPath();
+      pen.moveTo(x - 5 * unit, top - 9 * unit);
+      pen.lineTo(x + 5 * unit, top - 9 * unit);
+      pen.lineTo(x, top - unit);
+      pen.fill();
+    }
+    pen.restore();
+  }
+
+  /** The values under the cursor, or the last ones. */
+  #read(index) {
+    const at = index ?? this.data[0].length - 1;
+    const rows = this.names.map((name, n) => el("span", { class: `legend-item series-${(n % 4) + 1}` }, el("i"), `${words(name)} `, el("b", null, number(this.data[n + 1][at]))));
+    const place = index === null || index === undefined ? "" : ` at ${number(this.data[0][at])}`;
+    this.legend.replaceChildren(...rows, el("span", { class: "dim" }, place));
+  }
+}
+
+function short(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size < 1e-3 || size >= 1e5 ? value.toExponential(0) : String(Number(value.toPrecision(5)));
+}
+
+/** What a mark means, for the list below the charts. */
+export function told(mark, unit) {
+  return `${mark.outcome ?? "interrupted"} after ${unit} ${number(mark.x)}${mark.at ? `, ${moment(mark.at)}` : ""}`;
+}
