@@ -1,0 +1,180 @@
+"""What the dashboard may change: what `perdure stop`, `reset`, `run --retry-failed`, `promote` and `rollback` do."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perdure.dashboard.answers.registry import Deployments
+from perdure.errors import UsageError
+from perdure.holding import held, is_held, stop
+from perdure.overview import Overview
+from perdure.reading import reading
+
+STOPPING_SECONDS = 40.0  # longer than the 25 s that a run may take for its last save
+_STARTING_SECONDS = 150.0  # `perdure run --detach` waits 120 s for the run to open
+_HIDDEN = "***"
+_DROPPED = {"--detach": 0, "--json": 0, "--retry-failed": 0, "--accept-changes": 0, "--redo": 1, "--run": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked for. Unknown fields are nobody's business."""
+
+    version: int | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, document: object) -> Request:
+        """Raises UsageError for fields of another kind."""
+        given = document if isinstance(document, dict) else {}
+        version, reason = given.get("version"), given.get("reason")
+        if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+            raise UsageError(f"version {version!r} is not a whole number")
+        if reason is not None and (not isinstance(reason, str) or len(reason) > 1000):
+            raise UsageError("the reason is not a text of at most 1000 characters")
+        return cls(version, reason.strip() or None if reason is not None else None)
+
+
+def possible(seen: Overview, deployments: Deployments | None) -> list[str]:
+    """Names of the actions that make sense now."""
+    found = {
+        "stop": seen.alive,
+        "reset": not seen.alive and seen.attempts > 0,
+        "retry": not seen.alive and seen.failed > 0,
+        "promote": deployments is not None and deployments.can_promote,
+        "rollback": deployments is not None and deployments.can_roll_back,
+    }
+    return [name for name, makes_sense in found.items() if makes_sense]
+
+
+def _stop(place: Path, _: Request) -> str:
+    ended = stop(place, timeout=STOPPING_SECONDS)
+    if ended.stopped:
+        return f"process {ended.pid} has saved and ended"
+    return f"process {ended.pid} was asked to stop and still runs; its log says what it does"
+
+
+def _reset(place: Path, _: Request) -> str:
+    from perdure.store import archive
+
+    with reading(place) as reader:  # nothing to copy, or a newer format: refused before anything is touched
+        if reader is None:
+            raise UsageError(f"nothing was recorded in {place} yet")
+    with held(place) as now:
+        before = archive.reset(place, now=now)
+    return f"starts over; the state before is backup {before.name}" if before else "starts over"
+
+
+def _retry(place: Path, _: Request) -> str:
+    if is_held(place):
+        raise UsageError(f"a process works on {place}; stop it first")
+    with reading(place) as reader:
+        row = reader.row("SELECT command FROM attempts ORDER BY id DESC LIMIT 1") if reader else None
+    if row is None:
+        raise UsageError(f"nothing was recorded in {place} yet")
+    words, folder = again(row["command"], place)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
+    done = subprocess.run(
+        words, cwd=folder, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="backslashreplace", timeout=_STARTING_SECONDS,
+    )  # fmt: skip
+    if done.returncode:
+        raise UsageError(done.stderr.strip()[-2000:] or f"it ended with {done.returncode}")
+    return f"process {json.loads(done.stdout)['pid']} tries the failed units again"
+
+
+def again(command: str, place: Path) -> tuple[list[str], Path]:
+    """The command that starts a run again, detached and with --retry-failed, and the folder to start it in.
+
+    The record has the words that were typed, not the folder they were typed in: a script is looked for in the current
+    folder, then beside the run. Raises UsageError where that does not lead to the very same command.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if words[:2] == ["perdure", "run"]:
+        words = _without(words[2:], _DROPPED)
+    if _HIDDEN in command or not words or words[0] == "perdure":
+        raise UsageError(
+            f"the recorded command ({command}) cannot be repeated from here; add --retry-failed to it in a terminal"
+        )
+    target = next((number for number, word in enumerate(words) if _is_target(words, number)), 0)
+    folder = _folder_of(words[target], place)
+    options = ["--run", str(place.absolute()), "--retry-failed", "--detach", "--json"]
+    return [sys.executable, "-m", "perdure", "run", *options, *words], folder
+
+
+def _is_target(words: Sequence[str], number: int) -> bool:
+    before = words[number - 1] if number else ""
+    takes_value = before in {"--preset", "--set", "--grace"}
+    return not words[number].startswith("-") and not takes_value
+
+
+def _without(words: Sequence[str], options: Mapping[str, int]) -> list[str]:
+    """Words up to `--` without options, each of which takes so many values."""
+    kept: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*kept, word, *rest]
+        name, separator, _ = word.partition("=")
+        if name not in options:
+            kept.append(word)
+        elif not separator:
+            del rest[: options[name]]
+    return kept
+
+
+def _folder_of(target: str, place: Path) -> Path:
+    """Where the target was started: where it is found as it was written."""
+    above = [place.absolute().parent.parent, *list(place.absolute().parents)[2:5]]
+    if not target.endswith(".py") and "/" not in target:
+        return above[0]  # a built-in pipeline
+    for folder in (Path.cwd(), *above, place.absolute().parent):
+        if (folder / target).is_file():
+            return folder
+    raise UsageError(
+        f"the script {target} is neither in {Path.cwd()} nor beside the run; run it with --retry-failed in a terminal"
+    )
+
+
+def _promote(place: Path, asked: Request) -> str:
+    return Deployments.change(place, lambda registry, name: _promoted(registry, name, asked))
+
+
+def _promoted(registry: Any, name: str, asked: Request) -> str:
+    done = registry.promote(name, asked.version, who=_who(), force=asked.reason)
+    return f"version {done.version} is the champion of {name}"
+
+
+def _rollback(place: Path, asked: Request) -> str:
+    return Deployments.change(place, lambda registry, name: _rolled_back(registry, name, asked))
+
+
+def _rolled_back(registry: Any, name: str, asked: Request) -> str:
+    done = registry.rollback(name, who=_who(), reason=asked.reason)
+    return f"version {done.version} is the champion of {name} again"
+
+
+def _who() -> str:
+    """The person at the keyboard, for the record."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+ACTIONS: dict[str, Callable[[Path, Request], str]] = {
+    "stop": _stop, "reset": _reset, "retry": _retry, "promote": _promote, "rollback": _rollback,
+}  # fmt: skip
