@@ -79,7 +79,8 @@ class Attempt:
         if files.is_world_writable(store.folder):
             session.console.say(f"warning: every user of this machine may write into {store.folder}")
         fresh = not store.units.phases()
-        for note in filter(None, [store.recovered, *(n.note for n in recovery.recover(store))]):
+        notes = [store.recovered, *(n.note for n in recovery.recover(store)), *changes.reopen_fallen(store)]
+        for note in filter(None, notes):
             session.console.say(f"warning: {note}")
         changes.compare_settings(session)
         with store.transaction():

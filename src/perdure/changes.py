@@ -8,7 +8,8 @@ from typing import Any
 from perdure import files
 from perdure.errors import ChangedError, UsageError
 from perdure.fingerprint import flattened
-from perdure.phase import Session
+from perdure.phase import Session, units_around
+from perdure.store import Store
 
 
 def compare_settings(session: Session) -> None:
@@ -60,6 +61,26 @@ def forget_after(session: Session, path: str, *, why: str) -> None:
     if after:
         session.console.say(f"{', '.join(after)}: computed again, because {why}")
         _forget(session, after, why=why)
+
+
+def reopen_fallen(store: Store) -> list[str]:
+    """Loops that lost their end to damage go on from what is left of them, and with them the units they are part of.
+
+    Returns a line for each of them. A unit that is computed again is compared with its first result.
+    """
+    notes = []
+    for phase in store.units.phases():
+        kept = [g for g in store.generations.of_loop(phase.path) if g.state == "kept"]
+        if phase.kind != "range" or phase.state != "completed" or (kept and kept[-1].final):
+            continue
+        with store.transaction():
+            store.units.set_phase(phase.path, state="running")
+            for path, key in units_around(phase.path):
+                if (unit := store.units.one(path, key)) is not None and unit.state == "done":
+                    store.units.expect_again(path, key)
+                    store.units.set_phase(path, state="running")
+        notes.append(f"{phase.path} lost its end; it goes on from what is left of it")
+    return notes
 
 
 def _forget(session: Session, paths: Sequence[str], *, why: str) -> None:

@@ -311,6 +311,15 @@ def path_of_unit(path: str, key: str) -> str:
     return f"{path}/{key.replace('~', '~0').replace('/', '~1')}" if key else path
 
 
+def units_around(path: str) -> list[tuple[str, str]]:
+    """Phase and key of every unit that a phase may be inside of, outermost first: the reverse of `path_of_unit`."""
+    names = path.split("/")
+    return [
+        ("/".join(names[:depth]), names[depth].replace("~1", "/").replace("~0", "~"))
+        for depth in range(1, len(names))
+    ]
+
+
 def place_of(frame: FrameType) -> str:
     """Where in the script a verb was called."""
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

@@ -1,100 +1,58 @@
-"""Verify a run, and mend it: the database from its backup, loops from earlier snapshots, results by new work.
+"""Mend a run: the database from its backup, loops from earlier snapshots, results by new work.
 
 Nothing is thrown away that could be read: damaged files are set aside under `<name>.damaged-N`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import blake3
-import numpy as np
-
-from perdure import files
+from perdure import changes, files
 from perdure.clock import Clock
-from perdure.errors import DamagedError, PerdureError
-from perdure.results import blobs_of
+from perdure.examination import bytes_of, examine, export_path
 from perdure.snapshot import codec, commit, recovery
 from perdure.snapshot.parts import canonical
-from perdure.store import DATABASE, Store
-from perdure.store.check import Checked, Finding, check
+from perdure.store import DATABASE, Store, backup
+from perdure.store.check import Checked, Finding
 from perdure.store.database import Reader
 from perdure.store.generations import path_of
+from perdure.store.lock import Lock
+from perdure.store.schema import format_of, is_whole
 
 
-def examine(folder: Path, reader: Reader) -> Checked:
-    """All that `check` compares, and the exported best states against the snapshots that hold them."""
-    checked = check(folder, reader, blobs_of=blobs_of)
-    exports = list(_exports(folder, reader))
-    wrong = [finding for finding in exports if finding is not None]
-    counts = checked.counts | {"export": len(exports)}
-    return Checked((*checked.findings, *wrong), checked.leftovers, counts)
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did, and what of the run is to be computed again; a line for each."""
+
+    done: tuple[str, ...]
+    lost: tuple[str, ...]
 
 
-def _exports(folder: Path, reader: Reader) -> Iterator[Finding | None]:
-    for loop, digest, _ in _best(reader):
-        path = _export_path(folder, loop)
-        try:
-            found = _digest_of_best(path) if path.exists() else ""
-        except PerdureError:
-            found = "unreadable"
-        if found == digest:
-            yield None
-        else:
-            state = "is not the best state of its newest snapshot" if found else "is missing"
-            yield Finding("export", loop, f"exports/{path.name} {state}")
-
-
-def _best(reader: Reader) -> Iterator[tuple[str, str, int]]:
-    """Loop, digest of its best state, and the newest generation, which holds it."""
-    rows = reader.rows(
-        "SELECT loop, max(generation) AS number, json_extract(parts, '$.best') AS best FROM snapshots "
-        "WHERE state = 'kept' GROUP BY loop"
-    )
-    return ((row["loop"], row["best"], row["number"]) for row in rows if row["best"] is not None)
-
-
-def _export_path(folder: Path, loop: str) -> Path:
-    return folder / "exports" / f"{files.name_for(loop)}.best.safetensors"
-
-
-def _digest_of_best(path: Path) -> str:
-    """The digest that a snapshot records for its best state, of an exported one."""
-    arrays, document = codec.read(path)
-    try:
-        documents: dict[str, Any] = json.loads(document)["documents"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path} has an unreadable header ({error})") from error
-    hasher = blake3.blake3(canonical(documents).encode())
-    hasher.update(canonical([[name, a.dtype.name, list(a.shape)] for name, a in arrays.items()]).encode())
-    for array in arrays.values():
-        hasher.update(_bytes(array))
-    return str(hasher.hexdigest())
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-
-
-def repair(folder: Path, *, clock: Clock) -> list[str]:
-    """Mend what can be mended; returns a line for each thing that was done.
+def repair(folder: Path, *, clock: Clock) -> Repaired:
+    """Mend what can be mended. What is lost is computed again by the next start.
 
     Raises LockedError while a process holds the run, DamagedError when neither the database nor its backup can be
     read, FormatError for a run of a newer perdure.
     """
+    before = _progress_in(folder)
+    done = _mended(folder, clock)
+    if problem := _contradiction(folder):
+        replaced = _take_backup(folder, clock, problem)
+        done += [replaced, *_mended(folder, clock)] if replaced else []
+    return Repaired(tuple(done), tuple(_lost(folder, before)) if done else ())
+
+
+def _mended(folder: Path, clock: Clock) -> list[str]:
+    """One pass over everything; a line for each thing that was done."""
     store = Store.maintain(folder, clock=clock)
     try:
         done = [store.recovered] if store.recovered else []
         done += [recovered.note for recovered in recovery.recover(store)]
-        _reopen_loops(store)
-        reader = Reader(folder / DATABASE)
-        try:
-            found = examine(folder, reader)
-        finally:
-            reader.close()
+        done += _begin_anew(store) + changes.reopen_fallen(store)
+        found = _examined(folder)
         for finding in found.findings:
             done += _mend(store, finding)
         for path in found.leftovers:
@@ -103,23 +61,106 @@ def repair(folder: Path, *, clock: Clock) -> list[str]:
         if done:
             with store.transaction():
                 store.journal.add("repaired", done=done)
-        store.back_up()
+        if not _contradictions(found):
+            store.back_up()
     finally:
         store.close()
     return done
 
 
-def _reopen_loops(store: Store) -> None:
-    """A loop that fell back behind its final snapshot goes on at the next start: it is not complete.
+def _examined(folder: Path) -> Checked:
+    reader = Reader(folder / DATABASE)
+    try:
+        return examine(folder, reader)
+    finally:
+        reader.close()
 
-    One inside a unit that is done stays as it is, for nothing will enter it again.
-    """
-    for phase in store.units.phases():
-        kept = [g for g in store.generations.of_loop(phase.path) if g.state == "kept"]
-        fell_back = phase.kind == "range" and phase.state == "completed" and not (kept and kept[-1].final)
-        if fell_back and "/" not in phase.path:
-            with store.transaction():
-                store.units.set_phase(phase.path, state="running")
+
+# -- the database against itself ---------------------------------------------------------------------------------
+
+
+def _contradictions(found: Checked) -> list[Finding]:
+    """What only an earlier state of the database can mend: histories, and rows of loops."""
+    return [f for f in found.findings if f.kind == "history" or (f.kind == "rows" and not f.key)]
+
+
+def _contradiction(folder: Path) -> str:
+    found = _contradictions(_examined(folder))
+    return f"contradicts itself ({found[0].subject}: {found[0].problem})" if found else ""
+
+
+def _take_backup(folder: Path, clock: Clock, problem: str) -> str | None:
+    """Put the backup in the place of a database that contradicts itself, unless the backup does so too."""
+    copy = folder / backup.NAME
+    if not copy.exists() or not is_whole(copy):
+        return None
+    reader = Reader(copy, immutable=True)
+    try:
+        if _contradictions(examine(folder, reader)):
+            return None
+    finally:
+        reader.close()
+    lock = Lock(folder / "lock", now=clock.now())
+    try:
+        return backup.replace_by_backup(folder / DATABASE, problem=problem)
+    finally:
+        lock.release()
+
+
+# -- what was lost -----------------------------------------------------------------------------------------------
+
+
+def _progress_in(folder: Path) -> dict[str, int] | None:
+    """What was saved, by phase: units done, iterations of loops. None where the database does not say."""
+    path = folder / DATABASE
+    if not path.exists() or not is_whole(path):
+        return None
+    reader = Reader(path)
+    try:
+        if not format_of(reader):
+            return None
+        counted = reader.rows("SELECT phase, count(*) FROM units WHERE state = 'done' GROUP BY phase")
+        reached = reader.rows("SELECT loop, max(position) FROM snapshots WHERE state = 'kept' GROUP BY loop")
+        return {str(name): int(number) for name, number in [*counted, *reached]}
+    finally:
+        reader.close()
+
+
+def _lost(folder: Path, before: dict[str, int] | None) -> Iterator[str]:
+    now = _progress_in(folder)
+    assert now is not None  # a repair leaves a database that can be read, or raises
+    if before is None:
+        reader = Reader(folder / DATABASE)
+        try:
+            at = reader.rows("SELECT coalesce(max(at), 0) FROM journal WHERE event != 'repaired'")[0][0]
+        finally:
+            reader.close()
+        moment = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
+        yield f"what was saved after {moment} and cannot be found in other files is computed again"
+        return
+    for name, number in before.items():
+        if (left := now.get(name, 0)) < number:
+            yield f"{name}: {number} were done, {left} are left; the next start computes the others again"
+
+
+# -- mending one thing -------------------------------------------------------------------------------------------
+
+
+def _begin_anew(store: Store) -> list[str]:
+    """A loop whose only snapshot is damaged begins anew. One that has lost several is left to the user, who may have
+    a backup that knows them."""
+    notes = []
+    for loop in store.generations.loops():
+        recorded = store.generations.of_loop(loop)
+        damaged = [g for g in recorded if g.state == "damaged"]
+        if len(damaged) != 1 or any(g.state == "kept" for g in recorded):
+            continue
+        with store.transaction():
+            store.generations.mark(loop, damaged[0].number, "removed")
+            store.generations.rewind(loop, logged=0)
+            store.tables.rewind(loop, inserted=0)
+        notes.append(f"{loop}: no snapshot is left; it begins anew at the next start")
+    return notes
 
 
 def _mend(store: Store, finding: Finding) -> list[str]:
@@ -175,6 +216,6 @@ def _export_again(store: Store, loop: str) -> str:
     best = {n.removeprefix("best/"): array for n, array in arrays.items() if n.startswith("best/")}
     documents = commit.header_of(text, arrays, path=source).best
     header = codec.header(codec.plan(best), canonical({"loop": loop, "documents": documents}))
-    pieces = [_bytes(best[tensor.name]) for tensor in codec.plan(best)]
-    files.publish(_export_path(store.folder, loop), [header, *pieces], kind="export")
+    pieces = [bytes_of(best[tensor.name]) for tensor in codec.plan(best)]
+    files.publish(export_path(store.folder, loop), [header, *pieces], kind="export")
     return f"{loop}: the best state was exported again from generation {newest.number}"

@@ -171,5 +171,5 @@ def test_why_finds_the_script_when_told_where_it_moved(run: Path, place: Path, t
 
 
 def test_why_names_a_changed_environment(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert "OMP_NUM_THREADS" in perdure("why", run).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,9 +46,14 @@ def recover(path: Path) -> str | None:
     Returns what happened, for people, or None when all was well. Raises DamagedError when there was a run here
     and neither database can be read.
     """
-    if path.exists() and path.stat().st_size and is_whole(path):
-        return None
     copy = path.with_name(NAME)
+    if path.exists() and path.stat().st_size and is_whole(path):
+        reader = Reader(path)
+        try:
+            behind = is_behind(reader)
+        finally:
+            reader.close()
+        return _stand_in(path, copy, problem="was older than its own backup") if behind else None
     remains = path.exists() or any((path.parent / name).exists() for name in ("snapshots", "blobs"))
     if not copy.exists():
         if not remains or _is_fresh(path):
@@ -60,7 +66,40 @@ def recover(path: Path) -> str | None:
         raise DamagedError(
             f"{path} and {copy} are both unreadable; list backups with `perdure backups {path.parent}`"
         )
-    return _stand_in(path, copy)
+    return _stand_in(path, copy, problem="was damaged or missing")
+
+
+def is_behind(database: Reader) -> bool:
+    """Whether its backup knows more than a sound database: somebody put an older copy in its place, or its log was
+    lost. The journal only ever grows, and a backup is made of what is on the disk already.
+    """
+    copy = database.path.with_name(NAME)
+    if not copy.exists():
+        return False
+    reader = None
+    try:
+        reader = Reader(copy, immutable=True)
+        known = _events(reader)
+    except DamagedError:
+        return False
+    finally:
+        if reader is not None:
+            reader.close()
+    return known > _events(database) and is_whole(copy)
+
+
+def _events(reader: Reader) -> int:
+    """How many events a database has seen; 0 for one without a journal."""
+    try:
+        return int(reader.rows("SELECT coalesce(max(seq), 0) FROM journal")[0][0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def replace_by_backup(path: Path, *, problem: str) -> str | None:
+    """Let a whole `run.db.backup` stand in for a database that contradicts itself; returns what happened, if it did."""
+    copy = path.with_name(NAME)
+    return _stand_in(path, copy, problem=problem) if copy.exists() and is_whole(copy) else None
 
 
 def _is_fresh(path: Path) -> bool:
@@ -70,17 +109,17 @@ def _is_fresh(path: Path) -> bool:
     return empty and (not path.exists() or path.stat().st_size == 0)
 
 
-def _stand_in(path: Path, copy: Path) -> str:
+def _stand_in(path: Path, copy: Path, *, problem: str) -> str:
     kept = ""
     if path.exists():
-        kept = f"; the damaged one is kept as {files.set_aside(path).name}"
+        kept = f"; it is kept as {files.set_aside(path).name}"
     for suffix in _SIDE_FILES:
         side = path.with_name(path.name + suffix)
         if side.exists():
             files.set_aside(side)
     with copy.open("rb") as stream:
         files.publish(path, iter(lambda: stream.read(files.CHUNK), b""), kind="recover")
-    return f"{path.name} was damaged or missing and was replaced by {copy.name}{kept}"
+    return f"{path.name} {problem} and was replaced by {copy.name}{kept}"
 
 
 def known_generations(folder: Path) -> dict[str, int]:

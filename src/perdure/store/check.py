@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import cast
 
 from perdure import files
-from perdure.errors import StorageError
+from perdure.errors import DamagedError, StorageError
 from perdure.store import backup
-from perdure.store.database import Database, Reader, is_sound, quoted
-from perdure.store.generations import SUFFIX, path_of
+from perdure.store.database import DATABASE, Database, Reader, Row, is_sound, quoted
+from perdure.store.generations import SUFFIX, Generation, path_of
 from perdure.store.tables import Tables
 
 _BLOB = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]+)?")
 BlobsOf = Callable[
     [str], list[tuple[str, str]]
 ]  # digest and suffix of each file that a result's document names
+IsWhole = Callable[[Path, Generation], bool]  # whether a snapshot's file holds what its row says
+_Look = Callable[[Path, Reader], Iterator["Finding | None"]]
 DAMAGED = ".damaged-"  # what `files.set_aside` puts behind a name
 
 
@@ -34,7 +36,7 @@ DAMAGED = ".damaged-"  # what `files.set_aside` puts behind a name
 class Finding:
     """One thing that is wrong."""
 
-    kind: str  # 'database', 'backup', 'snapshot', 'history', 'unit', 'blob', 'rows' or 'export'
+    kind: str  # 'database', 'backup', 'snapshot', 'loop', 'history', 'unit', 'blob', 'rows' or 'export'
     subject: str  # a loop, a phase, a table or a file
     problem: str
     key: str = ""  # of the unit
@@ -51,11 +53,24 @@ class Checked:
     counts: dict[str, int]  # kind -> how many were compared
 
 
-def check(folder: Path, reader: Reader, *, blobs_of: BlobsOf) -> Checked:
-    """Compare a run's rows with its files, both ways. `blobs_of` reads the documents of results."""
+def check(folder: Path, reader: Reader, *, blobs_of: BlobsOf, is_whole: IsWhole) -> Checked:
+    """Compare a run's rows with its files, both ways.
+
+    `blobs_of` reads the documents of results, `is_whole` the files of snapshots.
+    """
     counts: dict[str, int] = {}
     findings: list[Finding] = []
-    for kind, look in (*_LOOKS, ("blob", partial(_blobs, blobs_of=blobs_of))):
+    looks: tuple[tuple[str, _Look], ...] = (
+        ("database", _database),
+        ("backup", _rolling_backup),
+        ("snapshot", partial(_snapshots, is_whole=is_whole)),
+        ("loop", _loops),
+        ("history", _history),
+        ("unit", _units),
+        ("rows", _rows),
+        ("blob", partial(_blobs, blobs_of=blobs_of)),
+    )
+    for kind, look in looks:
         found = list(look(folder, reader))
         findings += [finding for finding in found if isinstance(finding, Finding)]
         counts[kind] = sum(1 for finding in found if finding is None)
@@ -82,28 +97,49 @@ def _rolling_backup(folder: Path, reader: Reader) -> Iterator[Finding | None]:
     path = folder / backup.NAME
     if path.exists():
         yield None if is_sound(path) else Finding("backup", path.name, "is unreadable")
+        if reader.path.name == DATABASE and backup.is_behind(reader):
+            yield Finding(
+                "database", DATABASE, f"is older than {path.name}: an older copy, or its log was lost"
+            )
 
 
-def _snapshots(folder: Path, reader: Reader) -> Iterator[Finding | None]:
-    rows = reader.rows(
-        "SELECT loop, generation, size, sha256 FROM snapshots WHERE state = 'kept' ORDER BY 1, 2"
-    )
-    for row in rows:
+def _snapshots(folder: Path, reader: Reader, *, is_whole: IsWhole) -> Iterator[Finding | None]:
+    for row in reader.rows("SELECT * FROM snapshots WHERE state = 'kept' ORDER BY loop, generation"):
         path = path_of(folder, row["loop"], row["generation"])
-        problem = _file_problem(path, row["size"], row["sha256"])
+        problem = _file_problem(path, row["size"], partial(_holds, path, row, is_whole))
         yield _found(problem, "snapshot", row["loop"], number=row["generation"])
 
 
-def _file_problem(path: Path, size: int, sha256: str) -> str | None:
+def _holds(path: Path, row: Row, is_whole: IsWhole) -> bool:
+    return is_whole(path, Generation.of(row))
+
+
+def _file_problem(path: Path, size: int, as_recorded: Callable[[], bool]) -> str | None:
     place = f"{path.parent.name}/{path.name}"
     try:
         if not path.is_file():
             return f"{place} is missing"
         if (found := path.stat().st_size) != size:
             return f"{place} has {found} bytes, and its row says {size}"
-        return None if files.digest(path) == sha256 else f"{place} does not match its digest"
+        return None if as_recorded() else f"{place} does not match its digest"
+    except DamagedError:
+        return f"{place} has a damaged row"
     except (OSError, StorageError) as error:
         return f"{place} cannot be read ({error})"
+
+
+def _is_named_rightly(path: Path) -> bool:
+    return files.digest(path) == path.name.partition(".")[0]
+
+
+def _loops(folder: Path, reader: Reader) -> Iterator[Finding | None]:
+    """A loop that is complete has a final snapshot: what it ended with."""
+    rows = reader.rows(
+        "SELECT path, (SELECT final FROM snapshots WHERE loop = path AND state = 'kept' "
+        "ORDER BY generation DESC LIMIT 1) AS final FROM phases WHERE kind = 'range' AND state = 'completed'"
+    )
+    for row in rows:
+        yield _found(None if row["final"] else "its final snapshot is lost", "loop", row["path"])
 
 
 def _history(folder: Path, reader: Reader) -> Iterator[Finding | None]:
@@ -155,7 +191,9 @@ def _blobs(folder: Path, reader: Reader, *, blobs_of: BlobsOf) -> Iterator[Findi
             path = folder / "blobs" / f"{digest}{suffix}"
             known = sizes.get(digest)
             problems[digest] = (
-                f"{digest[:12]}{suffix} has no row" if known is None else _file_problem(path, known, digest)
+                f"{digest[:12]}{suffix} has no row"
+                if known is None
+                else _file_problem(path, known, partial(_is_named_rightly, path))
             )
         problem = problems[digest]
         yield _found(problem, "blob", phase, key=key, file=f"blobs/{digest}{suffix}")
@@ -186,16 +224,6 @@ def _rows(folder: Path, reader: Reader) -> Iterator[Finding | None]:
             None if found == row["digest"] else f"rows in table {row['name']!r} do not match their digest"
         )
         yield _found(problem, "rows", row["phase"], key=row["key"])
-
-
-_LOOKS = (
-    ("database", _database),
-    ("backup", _rolling_backup),
-    ("snapshot", _snapshots),
-    ("history", _history),
-    ("unit", _units),
-    ("rows", _rows),
-)
 
 
 def leftovers(folder: Path, reader: Reader) -> Iterator[Path]:

@@ -40,16 +40,12 @@ def verify(
     """Compare every row with its file, and back.
 
     Exit code 1 when something is wrong. Checked are the database and its rolling backup, snapshots, histories,
-    recorded results and their files, rows of tables, and exported best states. Files that count for nothing (an
+    recorded results and their files, rows of tables, and exported best states. A repair says what it did and what
+    the next start has to compute again; results stay the same bits. Files that count for nothing (an
     attempt died before it recorded them) are listed, and are no damage.
     """
     folder = run_folder(run)
-    done: list[str] = []
-    if repair:
-        from perdure.clock import SystemClock
-        from perdure.repair import repair as mend
-
-        done = mend(folder, clock=SystemClock())
+    done, lost = _repaired(folder) if repair else ((), ())
     try:
         checked = _examined(folder)
     except DamagedError as error:
@@ -59,18 +55,28 @@ def verify(
     if as_json:
         emit(
             {
-                "run": str(folder), "ok": not checked.findings, "repaired": done, "checked": checked.counts,
+                "run": str(folder), "ok": not checked.findings, "repaired": done, "lost": lost,
+                "checked": checked.counts,
                 "findings": [asdict(finding) for finding in checked.findings],
                 "leftovers": [str(path.relative_to(folder)) for path in checked.leftovers],
             }
         )  # fmt: skip
     else:
-        _tell(folder, checked, done)
+        say(*[f"repaired: {line}" for line in done], *[f"lost: {line}" for line in lost])
+        _tell(folder, checked, repaired=repair)
     return 1 if checked.findings else 0
 
 
+def _repaired(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from perdure.clock import SystemClock
+    from perdure.repair import repair
+
+    repaired = repair(folder, clock=SystemClock())
+    return repaired.done, repaired.lost
+
+
 def _examined(folder: Path) -> Checked:
-    from perdure.repair import examine
+    from perdure.examination import examine
     from perdure.store.check import Checked
 
     with reading(folder) as reader:
@@ -85,16 +91,14 @@ def _examined(folder: Path) -> Checked:
         return Checked(lasting, (), again.counts)
 
 
-def _tell(folder: Path, checked: Checked, done: list[str]) -> None:
-    for line in done:
-        say(f"repaired: {line}")
+def _tell(folder: Path, checked: Checked, *, repaired: bool) -> None:
     for path in checked.leftovers:
         say(f"leftover: {path.relative_to(folder)} counts for nothing; the next start or --repair removes it")
     for finding in checked.findings:
         say(f"{finding.kind}: {_named(finding)}: {finding.problem}")
     compared = ", ".join(f"{count} {kind}" for kind, count in checked.counts.items() if count)
     if checked.findings:
-        more = "" if done else f"; `perdure verify --repair {folder}` mends what can be mended"
+        more = "" if repaired else f"; `perdure verify --repair {folder}` mends what can be mended"
         say(f"{folder}: {len(checked.findings)} things are wrong (looked at: {compared}){more}")
     else:
         say(f"{folder} is whole (looked at: {compared or 'nothing, it is empty'})")

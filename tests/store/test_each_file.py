@@ -1,0 +1,207 @@
+"""Any one file of a run's folder damaged, emptied, cut, deleted or swapped with an older copy: the run ends with the
+bits of one that was never harmed, repaired or not."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import damaged
+from perdure.clock import SystemClock
+from perdure.errors import DamagedError
+from perdure.examination import examine
+from perdure.repair import repair
+from perdure.store.database import Reader
+
+ALL = tuple(damaged.DAMAGE)
+# A sample for every day: each kind of file, and every kind of damage.
+OFTEN = [
+    ("stopped", "run.db", "emptied"),
+    ("stopped", "run.db", "swapped"),
+    ("stopped", "run.db-wal", "deleted"),
+    ("stopped", "run.db-wal", "flipped"),
+    ("stopped", "run.db.backup", "truncated"),
+    ("stopped", "snapshots/epoch/*", "deleted"),
+    ("stopped", "blobs/*", "swapped"),
+    ("completed", "run.db", "swapped"),
+    ("completed", "run.db", "deleted"),
+    ("completed", "run.db", "flipped"),
+    ("completed", "snapshots/models~b~round/*", "flipped"),
+    ("completed", "snapshots/once/*", "truncated"),
+    ("completed", "blobs/*", "emptied"),
+    ("completed", "exports/*", "emptied"),
+    ("completed", "lock", "flipped"),
+    ("completed", "run.log", "deleted"),
+]
+
+
+@dataclass(frozen=True)
+class Life:
+    place: Path
+    expected: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    place = tmp_path_factory.mktemp("life")
+    with pytest.MonkeyPatch.context() as patch:
+        damaged.inline_units(patch)
+        return Life(place, damaged.life(place))
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged.inline_units(monkeypatch)
+
+
+def harmed(life: Life, target: Path, moment: str, name: str, damage: str) -> Path:
+    """A copy of the run at a moment, with one file harmed."""
+    folder = Path(shutil.copytree(life.place / moment, target / "run"))
+    damaged.DAMAGE[damage](folder / name, life.place / "old" / name)
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    reader = Reader(folder / "run.db")
+    try:
+        return not examine(folder, reader).findings
+    finally:
+        reader.close()
+
+
+def wrong(life: Life, target: Path, moment: str, name: str, damage: str) -> list[str]:
+    """What is wrong after one file was harmed, the run repaired, and its command run again."""
+    folder = harmed(life, target, moment, name, damage)
+    try:
+        repaired = repair(folder, clock=SystemClock())
+        found = [] if is_whole(folder) else [f"not whole after {repaired}"]
+        if damaged.work(folder) != life.expected:
+            found.append(f"other bits after {repaired}")
+        if not is_whole(folder):
+            found.append("not whole at the end")
+    finally:
+        shutil.rmtree(folder)
+    return [f"{moment} {name} {damage}: {line}" for line in found]
+
+
+@pytest.mark.parametrize(("moment", "pattern", "damage"), OFTEN)
+def test_with_any_one_file_harmed_a_repaired_run_ends_with_the_same_bits(
+    life: Life, tmp_path: Path, moment: str, pattern: str, damage: str
+) -> None:
+    name = str(max((life.place / moment).glob(pattern)).relative_to(life.place / moment))
+    assert wrong(life, tmp_path, moment, name, damage) == []
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("damage", ALL)
+@pytest.mark.parametrize("moment", ["stopped", "completed"])
+def test_with_each_file_harmed_a_repaired_run_ends_with_the_same_bits(
+    life: Life, tmp_path: Path, moment: str, damage: str
+) -> None:
+    names = damaged.files_of(life.place / moment)
+    assert {"blobs", "exports", "snapshots"} <= {name.partition("/")[0] for name in names}
+    assert list(itertools.chain(*(wrong(life, tmp_path, moment, name, damage) for name in names))) == []
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("damage", ALL)
+@pytest.mark.parametrize("moment", ["stopped", "completed"])
+def test_without_a_repair_the_same_bits_come_out_or_the_run_stops_and_says_why(
+    life: Life, tmp_path: Path, moment: str, damage: str
+) -> None:
+    for name in damaged.files_of(life.place / moment):
+        folder = harmed(life, tmp_path, moment, name, damage)
+        try:
+            assert damaged.work(folder) == life.expected, name
+        except DamagedError as error:
+            assert name.startswith("snapshots/once/"), name  # all that this loop had
+            assert "'once'" in str(error)
+        finally:
+            shutil.rmtree(folder)
+
+
+def act(life: Life, tmp_path: Path, moment: str, name: str, damage: str) -> tuple[str, str]:
+    repaired = repair(harmed(life, tmp_path, moment, name, damage), clock=SystemClock())
+    return "; ".join(repaired.done), "; ".join(repaired.lost)
+
+
+def test_a_repair_says_what_it_did_and_what_is_lost(life: Life, tmp_path: Path) -> None:
+    newest = "snapshots/epoch/00000003.safetensors"
+    done, lost = act(life, tmp_path, "stopped", newest, "flipped")
+    assert "generation 3 of 'epoch'" in done and "00000003.safetensors.damaged-1" in done
+    assert lost == "epoch: 3 were done, 2 are left; the next start computes the others again"
+
+
+def test_a_lost_database_costs_what_came_since_its_backup_and_says_when_that_was(
+    life: Life, tmp_path: Path
+) -> None:
+    done, lost = act(life, tmp_path, "stopped", "run.db", "deleted")
+    assert "replaced by run.db.backup" in done
+    assert lost.startswith("what was saved after 20")
+
+
+def test_a_database_that_is_older_than_its_backup_is_replaced_by_it_and_nothing_is_lost(
+    life: Life, tmp_path: Path
+) -> None:
+    done, lost = act(life, tmp_path, "completed", "run.db", "swapped")
+    assert "was older than its own backup" in done and lost == ""
+
+
+def test_a_loop_whose_only_snapshot_is_damaged_begins_anew_when_it_is_repaired(
+    life: Life, tmp_path: Path
+) -> None:
+    only = "snapshots/once/00000001.safetensors"
+    done, lost = act(life, tmp_path, "completed", only, "truncated")
+    assert "once: no snapshot is left; it begins anew" in done
+    assert lost == "once: 1 were done, 0 are left; the next start computes the others again"
+
+
+def test_a_unit_whose_loop_lost_its_end_is_computed_again_without_a_repair_too(
+    life: Life, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inside = "snapshots/models~a~round/00000002.safetensors"
+    assert damaged.work(harmed(life, tmp_path, "completed", inside, "deleted")) == life.expected
+    assert "models/a/round lost its end" in capfd.readouterr().err
+
+
+def change(life: Life, tmp_path: Path, sql: str) -> Path:
+    import sqlite3
+
+    folder = Path(shutil.copytree(life.place / "completed", tmp_path / "run"))
+    with sqlite3.connect(folder / "run.db") as connection:
+        connection.execute(sql)
+    connection.close()
+    return folder
+
+
+CONTRADICTIONS: dict[str, str] = {
+    "a changed history": "UPDATE history SET entry = '{\"mean\": 7.0}' WHERE loop = 'epoch' AND seq = 2",
+    "a lost history": "DELETE FROM history WHERE loop = 'epoch' AND seq = 2",
+    "lost rows of a loop": "DELETE FROM seen WHERE _row = 1",
+}
+
+
+@pytest.mark.parametrize("sql", CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
+def test_a_database_that_contradicts_its_snapshots_is_replaced_by_its_backup(
+    life: Life, tmp_path: Path, sql: str
+) -> None:
+    folder = change(life, tmp_path, sql)
+    assert not is_whole(folder)
+    assert "contradicts itself" in "; ".join(repair(folder, clock=SystemClock()).done)
+    assert is_whole(folder) and damaged.work(folder) == life.expected
+
+
+def test_a_backup_that_contradicts_itself_too_is_left_alone_and_the_damage_is_still_told(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = change(life, tmp_path, CONTRADICTIONS["a lost history"])
+    shutil.copy(folder / "run.db", folder / "run.db.backup")
+    assert repair(folder, clock=SystemClock()).done == ()
+    assert not is_whole(folder)
