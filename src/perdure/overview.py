@@ -92,8 +92,8 @@ def overview(folder: Path, reader: Reader | None, *, now: float) -> Overview:
 def _overview(folder: Path, reader: Reader, now: float, holder: Holder | None) -> Overview:
     meta = {row["key"]: json.loads(row["value"]) for row in reader.rows("SELECT key, value FROM meta "
             "WHERE key IN ('phases', 'target', 'budget')")}  # fmt: skip
-    attempts = _attempts(reader, now)
-    state = _state(attempts, holder, reader)
+    attempts = _attempts(reader, holder)
+    state = _state(attempts, reader)
     phases = _phases(reader, meta.get("phases") or [], state)
     saved_at = _last_saved(reader)
     cost = reader.rows("SELECT sum(saving_seconds), sum(seconds) FROM attempts")[0]
@@ -114,7 +114,8 @@ def _overview(folder: Path, reader: Reader, now: float, holder: Holder | None) -
 # -- attempts ----------------------------------------------------------------------------------------------------
 
 
-def _attempts(reader: Reader, now: float) -> list[AttemptState]:
+def _attempts(reader: Reader, holder: Holder | None) -> list[AttemptState]:
+    """All of them; one that recorded no end was killed, unless its process is the holder."""
     saves = {
         row["attempt"]: row["at"]
         for row in reader.rows(
@@ -123,25 +124,27 @@ def _attempts(reader: Reader, now: float) -> list[AttemptState]:
         )
     }
     rows = reader.rows("SELECT * FROM attempts ORDER BY id")
-    return [_attempt(row, saves.get(row["id"], row["started_at"])) for row in rows]
+    pid = holder.pid if holder is not None else None
+    return [_attempt(row, saves.get(row["id"], row["started_at"]), pid) for row in rows]
 
 
-def _attempt(row: Any, saved_at: float) -> AttemptState:
+def _attempt(row: Any, saved_at: float, holder: int | None) -> AttemptState:
     end = max(row["ended_at"] or row["seen_at"], saved_at)
-    interrupted = row["outcome"] in {"killed", "failed", "stopped"}
+    outcome = "killed" if row["outcome"] == "running" and row["pid"] != holder else row["outcome"]
+    interrupted = outcome in {"killed", "failed", "stopped"}
     return AttemptState(
-        row["id"], row["started_at"], row["ended_at"], row["outcome"], row["exit_code"], row["pid"], row["host"],
-        max(row["seconds"], 0.0 if row["outcome"] in _ORDERLY else end - row["started_at"]),
+        row["id"], row["started_at"], row["ended_at"], outcome, row["exit_code"], row["pid"], row["host"],
+        max(row["seconds"], 0.0 if outcome in _ORDERLY else end - row["started_at"]),
         max(0.0, end - saved_at) if interrupted else 0.0,
     )  # fmt: skip
 
 
-def _state(attempts: Sequence[AttemptState], holder: Holder | None, reader: Reader) -> str:
+def _state(attempts: Sequence[AttemptState], reader: Reader) -> str:
     if not attempts:
         return "new"
     last = attempts[-1]
     if last.outcome == "running":
-        return "running" if holder is not None and holder.pid == last.pid else "stopped"
+        return "running"
     unfinished = reader.row("SELECT 1 FROM phases WHERE state != 'completed' LIMIT 1")
     if last.outcome == "completed" and unfinished:
         return "stopped"  # a repair found something to compute again
