@@ -95,7 +95,7 @@ def _staged(documents: dict[str, str], arrays: dict[str, np.ndarray]) -> Staged:
 
 def _skip_damaged(store: Store, loop: str) -> list[Recovered]:
     notes: list[Recovered] = []
-    for generation in reversed([g for g in store.generations.of_loop(loop) if g.state == "kept"]):
+    for generation in reversed(store.generations.kept(loop)):
         path = commit.path_of(store.folder, loop, generation.number)
         if path.exists():
             files.sync_folder(path.parent)
@@ -160,8 +160,7 @@ def _remove_strays(store: Store) -> None:
     kept = {
         commit.path_of(store.folder, loop, g.number)
         for loop in store.generations.loops()
-        for g in store.generations.of_loop(loop)
-        if g.state == "kept"
+        for g in store.generations.kept(loop)
     }
     for path in (store.folder / "snapshots").rglob("*"):
         if (

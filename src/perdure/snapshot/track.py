@@ -275,7 +275,7 @@ class Track:
     def _retired(self, generation: Generation) -> list[int]:
         """Generations that retention lets go of once `generation` is committed."""
         known = backup.known_generations(self.store.folder).get(self.loop)
-        kept = [g for g in self.store.generations.of_loop(self.loop) if g.state == "kept"]
+        kept = self.store.generations.kept(self.loop)
         stay = {g.number for g in kept[max(0, len(kept) - (self.keep - 1)) :]} | {known}
         return [g.number for g in kept if g.number not in stay and not g.final]
 

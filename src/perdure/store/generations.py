@@ -85,6 +85,13 @@ class Generations:
         rows = self.database.rows("SELECT * FROM snapshots WHERE loop = ? ORDER BY generation", (loop,))
         return [Generation.of(row) for row in rows]
 
+    def kept(self, loop: str) -> list[Generation]:
+        """Those whose files are there, oldest first."""
+        rows = self.database.rows(
+            "SELECT * FROM snapshots WHERE loop = ? AND state = 'kept' ORDER BY generation", (loop,)
+        )
+        return [Generation.of(row) for row in rows]
+
     def loops(self) -> list[str]:
         return [row[0] for row in self.database.rows("SELECT DISTINCT loop FROM snapshots ORDER BY loop")]
 
