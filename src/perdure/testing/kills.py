@@ -22,23 +22,23 @@ def passages(passed: Sequence[str]) -> list[str]:
     return found
 
 
-def spread(passed: Sequence[str], kills: int) -> list[str]:
-    """`kills` of these passages, evenly over the run, in order; each seam's name at least once where that many allow.
+def spread(passed: Sequence[str], kills: int) -> list[int]:
+    """Numbers of `kills` of these passages, evenly over the run, in order; each name at least once where that fits.
 
     All of them where there are no more.
     """
-    points = passages(passed)
-    if kills >= len(points):
-        return points
+    count = len(passed)
+    if kills >= count:
+        return list(range(count))
     chosen: set[int] = set()
     if kills >= len(set(passed)):
         for name in dict.fromkeys(passed):
             places = [number for number, other in enumerate(passed) if other == name]
             chosen.add(places[len(places) // 2])
-    rest = [number for number in range(len(points)) if number not in chosen]
+    rest = [number for number in range(count) if number not in chosen]
     missing = kills - len(chosen)
     chosen.update(rest[(2 * i + 1) * len(rest) // (2 * missing)] for i in range(missing))
-    return [points[number] for number in sorted(chosen)]
+    return sorted(chosen)
 
 
 def in_both(first: Sequence[str], second: Sequence[str]) -> list[str]:
@@ -68,11 +68,12 @@ def survives_every_kill(
     work = folder / "run"  # all runs take the same place, for a script may record where it is
     passed, expected = _uninterrupted(chosen, work)
     hits = 0
-    for point in spread(passed, len(passed) if kills is None else kills):
-        ended = chosen.run(work, PERDURE_KILL_AT=point)
+    points = passages(passed)
+    for number in spread(passed, len(passed) if kills is None else kills):
+        ended = chosen.run(work, PERDURE_KILL_AT=points[number])
         hits += ended.was_killed
         chosen.finish(work)
-        _compare(expected, digest(work), f"killed at {point} and resumed, it")
+        _compare(expected, digest(work), f"killed at {points[number]} and resumed, it")
         shutil.rmtree(work)
     return hits
 
