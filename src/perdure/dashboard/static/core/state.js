@@ -14,8 +14,11 @@ const SHAPES = {
   proof: "M6 1.4 10 3v3c0 2.4-1.6 3.9-4 4.7C3.6 9.9 2 8.4 2 6V3Z M4.2 5.9 5.6 7.3 8 4.6",
 };
 const FILLED = new Set(["running", "interrupted"]);
-const ALIKE = { done: "completed", passed: "completed", killed: "interrupted", left: "new", provisional: "new", pending: "new" };
-const WORDS = { new: "not started", interrupted: "interrupted" };
+const ALIKE = {
+  done: "completed", passed: "completed", killed: "interrupted", left: "new",
+  damaged: "failed", unreadable: "warned", newer: "warned",
+};
+const WORDS = { new: "not started", newer: "made by a newer perdure" };
 
 /** The one of six kinds that a state is drawn as. */
 export function kindOf(state) {
@@ -36,9 +39,14 @@ export function badge(state, word = WORDS[state] ?? state) {
 
 /** A run that says it runs, or only stopped because its process died without a word. */
 export function stateOf(overview) {
-  const last = overview.attempt_log?.at(-1);
-  const died = last && (last.outcome === "killed" || (last.outcome === "running" && !overview.alive));
-  return overview.state === "stopped" && (died || overview.interrupted) ? "interrupted" : overview.state;
+  const outcome = overview.outcome ?? overview.attempt_log?.at(-1)?.outcome;
+  const died = outcome === "killed" || (outcome === "running" && !overview.alive);
+  return overview.state === "stopped" && died ? "interrupted" : overview.state;
+}
+
+/** The same of one phase, which stands as its run does. */
+export function phaseState(phase, overview) {
+  return phase.state === "stopped" ? stateOf(overview) : phase.state;
 }
 
 /** What `perdure prove` found, if it was asked. */

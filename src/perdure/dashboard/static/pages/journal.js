@@ -2,7 +2,7 @@
 
 import { get, of } from "../core/api.js";
 import { el, island } from "../core/dom.js";
-import { duration, moment, number, plural, visible } from "../core/format.js";
+import { duration, moment, number, plural, visible, words } from "../core/format.js";
 import { LongTable } from "../parts/long_table.js";
 import { empty, panel, search, select, settled } from "../parts/pieces.js";
 
@@ -15,7 +15,6 @@ export class JournalPage {
       { title: "Number", width: "4.5rem", number: true, wide: true, cell: (e) => el("span", { class: "dim" }, e.seq) },
       { title: "When", width: "minmax(5.2rem, 9.5rem)", cell: (e) => moment(e.at) },
       { title: "Attempt", width: "4.5rem", number: true, wide: true, cell: (e) => e.attempt },
-      { title: "Event", width: "minmax(8rem, 11rem)", wide: true, cell: (e) => visible(e.event) },
       { title: "What", width: "minmax(8rem, 3fr)", cell: (e) => sentence(e) },
     ] });
     this.type = settled((text) => { this.text = text; this.#again(); });
@@ -56,7 +55,7 @@ export class JournalPage {
         chosen.subject && el("p", null, el("bdi", null, visible(chosen.subject))),
         el("pre", { class: "wrap" }, visible(JSON.stringify(chosen.detail, null, 1)))),
       this.events.length
-        ? panel("Journal", `${plural(this.events.length, "event")}, newest first`, island(this.list), this.older && el("p", { class: "center" }, el("button", { type: "button", class: "button", onclick: () => this.#more() }, "Load older events")))
+        ? panel("Journal", `${plural(this.events.length, "event")}, newest first`, island(this.list), this.older && el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => this.#more() }, "Load older events")))
         : empty(this.event || this.text ? "No event fits this filter." : "No events yet."),
     ];
   }
@@ -67,6 +66,6 @@ export function sentence(event) {
   const detail = event.detail && typeof event.detail === "object" ? event.detail : {};
   const key = detail.key ? ` ${visible(detail.key)}` : "";
   const rest = Object.entries(detail).filter(([name, value]) => name !== "key" && value !== null && typeof value !== "object")
-    .map(([name, value]) => (name === "seconds" ? duration(value) : `${visible(name)} ${number(value)}`));
+    .map(([name, value]) => (name === "seconds" ? duration(value) : `${words(name)} ${number(value)}`));
   return el("bdi", null, el("strong", null, visible(event.event)), event.subject && ` ${visible(event.subject)}`, key, rest.length ? el("span", { class: "dim" }, ` · ${rest.join(", ")}`) : null);
 }

@@ -3,9 +3,9 @@
 import { get, of } from "../core/api.js";
 import { since } from "../core/clock.js";
 import { el } from "../core/dom.js";
-import { bytes, count, duration, moment, percent, plural, progress, visible, words } from "../core/format.js";
+import { bytes, count, duration, moment, percent, plural, progress, visible } from "../core/format.js";
 import { linkTo } from "../core/place.js";
-import { badge, icon, kindOf, stateOf } from "../core/state.js";
+import { icon, kindOf, phaseState, stateOf } from "../core/state.js";
 import { bar, empty, figure, panel } from "../parts/pieces.js";
 import { sentence } from "./journal.js";
 
@@ -21,7 +21,7 @@ export class OverviewPage {
   }
 
   view(overview) {
-    if (overview.state === "new" && !overview.phases.length) return empty("Nothing was recorded yet.", "What this run does appears here as soon as it begins.");
+    if (overview.state === "new" && !overview.phases.length && !overview.message) return empty("Nothing was recorded yet.", "What this run does appears here as soon as it begins.");
     return [
       notice(overview),
       figures(overview),
@@ -34,10 +34,11 @@ export class OverviewPage {
     const tops = overview.phases.filter((phase) => !phase.name.includes("/"));
     return el("ol", { class: "track" }, tops.map((phase, n) => {
       const inner = overview.phases.filter((one) => one.name.startsWith(`${phase.name}/`));
-      return el("li", { key: phase.name, class: `is-${kindOf(phase.state)}`, "aria-current": phase.state === "running" ? "step" : null },
+      const state = phaseState(phase, overview);
+      return el("li", { key: phase.name, class: `is-${kindOf(state)}`, "aria-current": phase.state === "running" ? "step" : null },
         el("a", { href: linkTo(this.context.id, phase.kind === "range" ? "training" : "units", phase.name) },
-          el("span", { class: "track-head" }, icon(phase.state), el("span", { class: "dim" }, n + 1), el("bdi", { class: "track-name", title: visible(phase.name) }, visible(phase.name))),
-          bar(phase.done, phase.failed, phase.total, phase.state),
+          el("span", { class: "track-head" }, icon(state), el("span", { class: "dim" }, n + 1), el("bdi", { class: "track-name", title: visible(phase.name) }, visible(phase.name))),
+          bar(phase.done, phase.failed, phase.total, state),
           el("span", { class: "track-counts" }, counts(phase)),
           el("span", { class: "track-note dim" }, note(phase, inner))));
     }));
@@ -54,6 +55,7 @@ export class OverviewPage {
 function notice(overview) {
   const state = stateOf(overview);
   const last = overview.attempt_log.at(-1);
+  if (overview.message) return el("p", { class: `notice is-${kindOf(state)}`, key: "notice" }, icon(state), el("span", null, visible(overview.message)));
   if (state === "interrupted") {
     return el("p", { class: "notice is-interrupted", key: "notice" }, icon("interrupted"), el("span", null, "The process died without a word (killed, crashed or power cut) ", since(last?.ended_at ?? overview.last_saved_at),
       ". All that was saved is safe: the same command goes on from there", last?.lost_s ? ` and does ${duration(last.lost_s)} of work again.` : "."));
@@ -71,7 +73,7 @@ function figures(overview) {
     figure("Progress", progress(shareDone(overview)), currently(overview)),
     figure("Time left", running ? duration(overview.eta_s) : "–", running && overview.eta_s === null ? "no rate known yet" : running ? `until about ${moment(Date.now() / 1000 + overview.eta_s)}` : null),
     figure("Last save", since(overview.last_saved_at), overview.last_saved_at ? `at ${moment(overview.last_saved_at)}` : null),
-    figure("Saving costs", percent(overview.overhead, 2), [overview.budget === null ? "no budget" : `of a budget of ${percent(overview.budget)} of the time`,
+    figure("Saving costs", percent(overview.overhead, 2), [overview.budget === null ? "no budget" : `of ${percent(overview.budget)} allowed`,
       el("span", { class: `meter ${over ? "over" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: `${100 * share}%` } }))]),
     figure("Attempts", count(overview.attempts), overview.attempts > 1 ? `${duration(overview.lost_s)} of work lost, ${duration(overview.away_s)} away` : "never interrupted"),
     figure("Saved by resuming", duration(overview.saved_s), overview.saved_s ? "of work not done again" : "nothing to save yet"),

@@ -10,6 +10,13 @@ import { openPictures } from "../parts/pictures.js";
 import { chooser, empty, panel, table } from "../parts/pieces.js";
 import { tree } from "../parts/tree.js";
 
+const TITLES = {
+  training_curves: "Training, all epochs", roc: "ROC curve", precision_recall: "Precision and recall", confusion_matrix: "Confusion matrix",
+  reliability: "Reliability: do probabilities mean what they say?", recovery_map: "Injected planets that were found",
+  gallery: "Light curves: hits and misses, whole and folded", saliency: "What the network looks at", blocks: "AUC by forward block",
+  equity: "Long-short portfolio after costs", regimes: "Regimes", importance: "SHAP: importance of features", swarm: "SHAP: what each feature adds",
+  waterfall: "SHAP: one forecast explained",
+};
 const HEADLINE = ["metrics/metrics", "assessment/overall"]; // where the two pipelines keep what counts most
 
 export class ResultsPage {
@@ -28,9 +35,10 @@ export class ResultsPage {
     if (results === null && !plots.length && !gate && !registry) return empty("No results yet", overview.state === "completed" ? "This run exported none. A script leaves them with `run.export(\"results.json\", ...)`." : "Metrics and plots appear here when the run has made them.");
     const gateRows = gate ?? [];
     return [
-      el("div", { class: "columns wide-first" },
-        el("div", { class: "stack" }, this.#metrics(), gateRows.length > 0 && this.#gate(gateRows)),
-        el("div", { class: "stack" }, this.#confusion(), registry && this.#registry(registry), report && this.#report(report))),
+      report && el("p", { class: "page-head" }, el("a", { class: "button", href: fileOf(this.context.id, report), target: "_blank", rel: "noopener" }, "Open the report in a page of its own")),
+      el("div", { class: "columns even" },
+        el("div", { class: "stack" }, this.#metrics()),
+        el("div", { class: "stack" }, gateRows.length > 0 && this.#gate(gateRows), this.#confusion(), registry && this.#registry(registry))),
       plots.length > 0 && this.#plots(plots),
       this.#breakdowns(),
       this.document && panel("All results", "results.json", island(this.document)),
@@ -81,12 +89,8 @@ export class ResultsPage {
       (registry.deployments ?? []).length > 0 && el("ul", { class: "events" }, registry.deployments.slice(-6).reverse().map((one) => el("li", null, since(one.at), el("span", null, `${visible(one.action)} version ${one.version}${one.reason ? `: ${visible(one.reason)}` : ""}${one.forced ? " (forced)" : ""}`)))));
   }
 
-  #report(path) {
-    return panel("Report", null, el("p", null, el("a", { href: fileOf(this.context.id, path), target: "_blank", rel: "noopener" }, "Open the whole report"), " in a page of its own."));
-  }
-
   #plots(plots) {
-    const pictures = plots.map((plot) => ({ source: fileOf(this.context.id, plot.path), title: visible(plot.title ?? words(plot.path)) }));
+    const pictures = plots.map((plot) => ({ source: fileOf(this.context.id, plot.path), title: TITLES[plot.path.replace(/\.\w+$/, "")] ?? visible(plot.title ?? words(plot.path)) }));
     return panel("Plots", `${plural(plots.length, "plot")}; select one to enlarge`, el("div", { class: "plots" }, pictures.map((picture, n) => el("button", {
       key: picture.source, type: "button", class: "plot", onclick: () => openPictures(pictures, n),
     }, el("img", { src: picture.source, alt: "", loading: "lazy" }), el("span", null, picture.title)))));
@@ -100,7 +104,7 @@ export class ResultsPage {
     const [path, rows] = shown[at];
     return panel("In detail", null,
       chooser("Breakdown", shown.map(([one], n) => ({ value: n, label: title(one) })), at, (n) => { this.shown = n; this.context.redraw(); }),
-      breakdown(title(path), rows));
+      breakdown(title(path), rows, path.at(-1).replace(/^by_/, "").replace(/s$/, "")));
   }
 }
 

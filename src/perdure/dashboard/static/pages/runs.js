@@ -8,7 +8,7 @@ import { linkTo } from "../core/place.js";
 import { badge, proofBadge, stateOf } from "../core/state.js";
 import { bar, chooser, empty, search } from "../parts/pieces.js";
 
-const ORDER = ["running", "failed", "interrupted", "stopped", "new", "completed"];
+const ORDER = ["running", "failed", "damaged", "unreadable", "newer", "interrupted", "stopped", "new", "completed"];
 
 export class RunsPage {
   constructor(context) {
@@ -58,7 +58,7 @@ export class RunsPage {
     const cell = (label, className, ...content) => el("td", { "data-label": label, class: className }, content);
     const active = run.shown === "running";
     return el("tr", { key: run.id, onclick: (event) => { if (!event.target.closest("a")) location.hash = linkTo(run.id, "overview"); } },
-      cell("", "run-name", el("a", { href: linkTo(run.id, "overview") }, el("bdi", null, visible(run.name))), el("small", null, el("bdi", null, visible(run.target)))),
+      cell("", "run-name", el("a", { href: linkTo(run.id, "overview") }, el("bdi", null, visible(run.name))), el("small", { title: visible(run.message ?? run.target) }, el("bdi", null, visible(run.message ?? run.target)))),
       cell("", "run-state", badge(run.shown)),
       cell("", "run-progress", el("div", null, el("span", null, progress(run.progress)), el("small", null, el("bdi", null, run.shown === "completed" ? "" : visible(run.phase)))), bar(run.progress ?? 0, 0, 1, run.shown)),
       cell("Time left", "number", active ? duration(run.eta_s) : "–"),

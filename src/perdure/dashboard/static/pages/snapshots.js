@@ -8,7 +8,7 @@ import { badge, icon } from "../core/state.js";
 import { LongTable } from "../parts/long_table.js";
 import { empty, figure, panel, select } from "../parts/pieces.js";
 
-const STATES = { kept: ["completed", "kept"], removed: ["new", "replaced"], damaged: ["failed", "damaged"], lost: ["failed", "lost"] };
+const STATES = { kept: ["completed", "kept"], removed: ["new", "removed"], superseded: ["new", "replaced"], damaged: ["failed", "damaged"] };
 
 export class SnapshotsPage {
   constructor(context) {
@@ -19,7 +19,7 @@ export class SnapshotsPage {
       { title: "Iterations", width: "6rem", number: true, cell: (s) => `${count(s.position)}${s.batch ? ` + ${count(s.batch)}` : ""}` },
       { title: "Size", width: "5rem", number: true, cell: (s) => bytes(s.size) },
       { title: "File", width: "7rem", wide: true, cell: (s) => stateBadge(s) },
-      { title: "SHA-256", width: "8rem", wide: true, class: "mono", cell: (s) => (s.sha256 ?? "").slice(0, 12) },
+      { title: "SHA-256", width: "8rem", wide: true, class: "mono", cell: (s) => (s.sha256 ? s.sha256.slice(0, 12) : "pending") },
       { title: "Pause", width: "5rem", number: true, wide: true, cell: (s) => duration(s.stall_s) },
       { title: "Saved", width: "6.5rem", number: true, cell: (s) => since(s.at) },
     ] });
@@ -57,7 +57,7 @@ export class SnapshotsPage {
       el("header", { class: "panel-head" }, el("h2", null, el("bdi", null, visible(s.loop)), `, generation ${count(s.generation)}`),
         el("div", { class: "aside" }, stateBadge(s), el("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => { this.chosen = null; this.context.redraw(); } }, "×"))),
       el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value)))),
-      el("p", { class: "mono wrap" }, el("span", { class: "dim" }, "SHA-256 "), s.sha256));
+      el("p", { class: "mono wrap" }, el("span", { class: "dim" }, "SHA-256 "), s.sha256 || "not computed yet"));
   }
 }
 

@@ -4,7 +4,7 @@ import { get, of } from "../core/api.js";
 import { el, island } from "../core/dom.js";
 import { count, moment, plural, visible, words } from "../core/format.js";
 import { linkTo } from "../core/place.js";
-import { badge, icon } from "../core/state.js";
+import { badge, icon, phaseState } from "../core/state.js";
 import { Chart } from "../parts/chart.js";
 import { bar, empty, panel, select } from "../parts/pieces.js";
 
@@ -38,7 +38,7 @@ export class TrainingPage {
     return [
       el("div", { class: "page-head" },
         select("Loop", history.loops.map((loop) => ({ value: loop, label: visible(loop) })), history.loop, (loop) => { location.hash = linkTo(this.context.id, "training", loop); }),
-        phase && el("div", { class: "loop-state" }, badge(phase.state), el("span", null, `${count(phase.reached)}${phase.total ? ` of ${count(phase.total)}` : ""} iterations`), phase.total ? bar(phase.reached, 0, phase.total, phase.state) : null)),
+        phase && el("div", { class: "loop-state" }, badge(phaseState(phase, overview)), el("span", null, `${count(phase.reached)}${phase.total ? ` of ${count(phase.total)}` : ""} iterations`), phase.total ? bar(phase.reached, 0, phase.total, phaseState(phase, overview)) : null)),
       history.positions.length ? this.#curves() : empty("Nothing was logged in this loop.", "Call `run.log(loss=...)` in its body, and curves appear here."),
       this.#interruptions(),
     ];
@@ -55,7 +55,7 @@ export class TrainingPage {
     }
     return [
       el("p", { class: "chart-key dim" }, `${plural(positions.length, "point")} over iterations counted from 1. `,
-        el("span", { class: "key-mark" }, icon("interrupted"), "dashed: an interruption"), provisional !== null && [" ", el("span", { class: "key-shade" }, el("i"), "shaded: not saved yet")], " Drag to zoom, double-click for all."),
+        el("span", { class: "key-mark" }, icon("interrupted"), "dashed: an interruption."), provisional !== null && [" ", el("span", { class: "key-shade" }, el("i"), "shaded: not saved yet.")], " Drag to zoom, double-click for all."),
       el("div", { class: "charts" }, [...groups.keys()].map((name) => el("div", { class: "panel", key: name }, island(this.charts.get(name))))),
     ];
   }
@@ -63,9 +63,10 @@ export class TrainingPage {
   #interruptions() {
     const list = this.history.interruptions;
     if (!list.length) return null;
+    const last = this.history.positions.at(-1) ?? -1;
     return panel(plural(list.length, "interruption"), plural(this.history.saves.length, "snapshot"),
       el("ul", { class: "events" }, list.map((one, n) => el("li", { key: n }, el("time", { class: "dim" }, moment(one.at)),
-        el("span", null, icon("interrupted"), ` ${words(one.outcome ?? "interrupted")}; went on from iteration ${count(one.position + 1)}`)))));
+        el("span", null, icon("interrupted"), ` ${one.outcome === "running" ? "killed" : words(one.outcome ?? "interrupted")}; ${one.position > last ? `it stands after iteration ${count(one.position)}` : `it went on with iteration ${count(one.position + 1)}`}`)))));
   }
 }
 

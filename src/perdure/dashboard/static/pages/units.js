@@ -12,6 +12,7 @@ import { chooser, empty, panel, search, select, settled } from "../parts/pieces.
 import { tiles } from "../parts/tiles.js";
 
 const TILES = 600; // units up to which each is an element of its own
+const sum = (counts) => Object.values(counts).reduce((all, n) => all + n, 0);
 
 export class UnitsPage {
   constructor(context) {
@@ -35,7 +36,7 @@ export class UnitsPage {
 
   async load(overview) {
     const phases = this.#phases(overview);
-    if (!phases.some((phase) => phase.name === this.phase)) this.phase = (phases.find((one) => one.state === "running") ?? phases.find((one) => one.failed) ?? phases[0])?.name ?? null;
+    if (!phases.some((phase) => phase.name === this.phase)) this.phase = (phases.find((one) => one.state === "running") ?? phases.find((one) => one.failed) ?? phases.findLast((one) => one.state !== "new") ?? phases[0])?.name ?? null;
     if (this.phase === null) return;
     const { id } = this.context, phase = this.phase;
     const nested = overview.phases.some((one) => one.name.startsWith(`${phase}/`));
@@ -50,24 +51,26 @@ export class UnitsPage {
   view(overview) {
     const phases = this.#phases(overview);
     if (!phases.length || !this.answer) return empty("No units yet", "Units of `run.map` and `run.each` appear here one by one as they are done.");
-    const { counts, total } = this.answer;
+    const { counts } = this.answer;
     const units = this.answer.units.map((unit) => ({ ...unit, id: unit.key }));
     const text = this.text.toLowerCase();
     const fitting = units.filter((unit) => (this.state === "all" || unit.state === this.state) && (!text || `${unit.key}\n${unit.group ?? ""}\n${unit.reason ?? ""}`.toLowerCase().includes(text)));
     const states = Object.entries(counts).filter(([, n]) => n);
     this.list.update(fitting);
     const many = fitting.length > TILES;
-    if (many) this.mosaic.update(fitting, this.chosen);
+    const waiting = this.state === "all" && !text ? (counts.new ?? 0) + (counts.left ?? 0) - units.filter((unit) => unit.state === "new" || unit.state === "left").length : 0;
+    if (many) this.mosaic.update(fitting, this.chosen, waiting);
     return [
       el("div", { class: "page-head" },
         select("Phase", phases.map((phase) => ({ value: phase.name, label: visible(phase.name) })), this.phase, (name) => { location.hash = linkTo(this.context.id, "units", name); }),
         el("div", { class: "filters" },
-          chooser("State", [{ value: "all", label: `All ${count(total)}` }, ...states.map(([state, n]) => ({ value: state, state, label: `${state} ${count(n)}` }))], this.state, (state) => { this.state = state; this.context.redraw(); }),
+          chooser("State", [{ value: "all", label: `All ${count(sum(counts))}` }, ...states.map(([state, n]) => ({ value: state, state, label: `${state} ${count(n)}` }))], this.state, (state) => { this.state = state; this.context.redraw(); }),
           search("Find a unit", this.text, this.type))),
       this.#failures(counts.failed),
       this.grid && panel("Models and folds", "select one for its curves", this.#grid()),
       fitting.length === 0 ? empty("No unit fits this filter.")
-        : [!this.grid && panel("Grid", plural(fitting.length, "unit"), many ? island(this.mosaic) : tiles(fitting, this.chosen, (key) => this.#choose(key))),
+        : [!this.grid && panel("Grid", plural(fitting.length, "unit"), many ? island(this.mosaic) : tiles(fitting, this.chosen, (key) => this.#choose(key)),
+          waiting > 0 && !many && el("p", { class: "note" }, `${plural(waiting, "more unit")} not started yet.`)),
           this.#detail(units.find((unit) => unit.key === this.chosen)),
           panel("List", plural(fitting.length, "unit"), island(this.list))],
     ];

@@ -1,7 +1,7 @@
 // A line chart over the positions of a loop, with each interruption marked. Drag zooms; a double click shows all.
 
 import { el } from "../core/dom.js";
-import { moment, number, words } from "../core/format.js";
+import { number, words } from "../core/format.js";
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 210;
@@ -63,7 +63,7 @@ export class Chart {
       scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
       axes: [
         { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
-        { ...axis, size: 58, values: (_, ticks) => ticks.map(short) },
+        { ...axis, size: 58, values: (_, ticks, __, ___, step) => ticks.map((t) => short(t, step)) },
       ],
       series: [{}, ...this.names.map((name, n) => ({
         label: name, stroke: colour(`--series-${(n % 4) + 1}`), width: 1.6, dash: DASHES[n % 4], spanGaps: false,
@@ -118,13 +118,10 @@ export class Chart {
   }
 }
 
-function short(value) {
+/** A tick with as many digits as tell it from the next. */
+function short(value, step) {
   if (value === 0) return "0";
-  const size = Math.abs(value);
-  return size < 1e-3 || size >= 1e5 ? value.toExponential(0) : String(Number(value.toPrecision(5)));
-}
-
-/** What a mark means, for the list below the charts. */
-export function told(mark, unit) {
-  return `${mark.outcome ?? "interrupted"} after ${unit} ${number(mark.x)}${mark.at ? `, ${moment(mark.at)}` : ""}`;
+  if (step >= 1) return Math.abs(value) >= 1e6 ? value.toExponential(1) : value.toLocaleString("en");
+  const digits = Math.min(9, Math.ceil(-Math.log10(step) - 1e-9) + (String(step).includes("25") ? 1 : 0));
+  return digits > 6 ? value.toExponential(1) : value.toFixed(digits);
 }

@@ -42,17 +42,17 @@ export function metricTable(label, metrics) {
   ];
 }
 
-/** A list of objects as a table: names and counts, each metric with its interval, the first of them drawn to one scale. */
-export function breakdown(label, rows) {
+/** A list of objects as a table, `main` naming them: names and counts, each metric with its interval, the first of them drawn to one scale. */
+export function breakdown(label, rows, main) {
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const metrics = keys.filter((key) => rows.some((row) => isInterval(row[key]) && row[key].value !== null));
   const plain = keys.filter((key) => rows.every((row) => row[key] === null || row[key] === undefined || typeof row[key] !== "object"));
-  const title = plain.filter((key) => rows.every((row) => typeof row[key] === "string"));
+  const title = plain.filter((key) => key === main || rows.every((row) => typeof row[key] === "string")).sort((a, b) => (b === main) - (a === main));
   const drawn = metrics.includes("auc") ? "auc" : metrics[0];
   const scale = drawn && domain(rows.map((row) => row[drawn]), CHANCE[drawn]);
   const rest = plain.filter((key) => !title.includes(key)).slice(0, metrics.length ? 3 : 8);
   return table(label, [
-    ...title.slice(0, 2).map((key) => ({ title: named(key), cell: (row) => el("bdi", null, visible(row[key])) })),
+    ...title.slice(0, 3).map((key) => ({ title: named(key), class: "name-cell", cell: (row) => el("bdi", null, visible(row[key])) })),
     ...rest.map((key) => ({ title: named(key), number: true, cell: (row) => (typeof row[key] === "boolean" ? (row[key] ? "yes" : "no") : number(row[key])) })),
     ...(drawn ? [{ title: `${named(drawn)}, on one scale`, class: "range-cell", cell: (row) => range(row[drawn], scale, CHANCE[drawn]) }] : []),
     ...metrics.slice(0, 6).map((key) => ({ title: named(key), number: true, cell: (row) => [number(row[key]?.value), row[key]?.low !== null && el("small", { class: "dim" }, ` ${between(row[key])}`)] })),

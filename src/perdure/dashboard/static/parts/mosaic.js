@@ -6,7 +6,7 @@ import { kindOf } from "../core/state.js";
 
 export class Mosaic {
   constructor({ choose }) {
-    Object.assign(this, { choose, units: [], at: 0, chosen: null });
+    Object.assign(this, { choose, units: [], waiting: 0, at: 0, chosen: null });
     this.canvas = el("canvas", {
       tabindex: 0, role: "img", onclick: (event) => this.#pick(this.#under(event)), onpointermove: (event) => this.#point(this.#under(event)),
       onpointerleave: () => this.#point(-1), onkeydown: (event) => this.#key(event),
@@ -17,9 +17,9 @@ export class Mosaic {
     document.addEventListener("themechange", () => this.#draw());
   }
 
-  update(units, chosen) {
-    this.units = units;
-    this.chosen = chosen;
+  /** waiting: how many more there are that nothing is known of yet. */
+  update(units, chosen, waiting) {
+    Object.assign(this, { units, chosen, waiting });
     this.canvas.setAttribute("aria-label", `${units.length} units; use the arrow keys to read them one by one`);
     this.#draw();
   }
@@ -27,9 +27,10 @@ export class Mosaic {
   #draw() {
     const width = this.element.clientWidth;
     if (!width || !this.units.length) return;
-    this.cell = this.units.length > 2500 ? (width < 500 ? 8 : 10) : 14;
+    this.cell = this.units.length + this.waiting > 2500 ? (width < 500 ? 8 : 10) : 14;
     this.columns = Math.max(1, Math.floor(width / this.cell));
-    const height = Math.ceil(this.units.length / this.columns) * this.cell;
+    const all = this.units.length + this.waiting;
+    const height = Math.ceil(all / this.columns) * this.cell;
     const ratio = Math.min(2, devicePixelRatio || 1);
     this.canvas.width = width * ratio;
     this.canvas.height = height * ratio;
@@ -40,6 +41,7 @@ export class Mosaic {
     const colours = Object.fromEntries(["completed", "failed", "running", "stopped", "new"].map((kind) => [kind, style.getPropertyValue(`--${kind}`).trim()]));
     const page = style.getPropertyValue("--panel").trim();
     this.units.forEach((unit, n) => this.#cell(pen, n, kindOf(unit.state), colours, page));
+    for (let n = this.units.length; n < all; n += 1) this.#cell(pen, n, "new", colours, page);
     this.#ring(pen, this.units.findIndex((unit) => unit.key === this.chosen), style.getPropertyValue("--ink").trim());
   }
 
@@ -48,7 +50,9 @@ export class Mosaic {
     pen.fillStyle = pen.strokeStyle = colours[kind] ?? colours.new;
     pen.lineWidth = 1;
     if (kind === "new") return pen.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
+    pen.globalAlpha = kind === "completed" ? 0.6 : 1; // failures are what eyes should find
     pen.fillRect(x, y, side, side);
+    pen.globalAlpha = 1;
     pen.strokeStyle = pen.fillStyle = page;
     pen.lineWidth = 1.4;
     pen.beginPath();

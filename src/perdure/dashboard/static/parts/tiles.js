@@ -8,7 +8,7 @@ export function tiles(units, chosen, choose) {
   const groups = Map.groupBy(units, (unit) => unit.group ?? "");
   const order = [...groups.keys()].sort((a, b) => (a === "") - (b === "") || a.localeCompare(b));
   const first = chosen ?? units[0]?.key;
-  return el("div", { class: "tiles", onkeydown: move },
+  return el("div", { class: `tiles ${order.length > 1 ? "grouped" : ""}`, onkeydown: move },
     order.map((name) => el("section", { key: name, class: "tile-group" },
       (name || order.length > 1) && el("h3", null, visible(name) || "other", " ", summary(groups.get(name))),
       el("div", { class: "tile-row" }, groups.get(name).map((unit) => tile(unit, chosen, first, choose))))));
