@@ -149,6 +149,7 @@ class Attempt:
             if self._writer is not None:
                 self._writer.close()
             self._record_end(error)
+            self._report(error)
             self._tell_end(error)
         finally:
             self.session.signals.restore()
@@ -172,6 +173,14 @@ class Attempt:
             if error is None:
                 raise
             self.session.console.say(f"the end of this attempt could not be recorded: {late}")
+
+    def _report(self, error: BaseException | None) -> None:
+        """A completed run leaves a page for people; whatever is wrong with it never fails the run."""
+        if error is None and self.session.settings.report:
+            from perdure import report
+
+            if problem := report.at_end(self.session.store.folder):
+                self.session.console.say(f"the report could not be written ({problem}); see `perdure report`")
 
     def _tell_end(self, error: BaseException | None) -> None:
         say = self.session.console.say

@@ -31,6 +31,7 @@ class Settings:
     announce_own: str = ""  # a file for the folders that the script itself names, where --run overrides them
     keep: int = 0  # at least so many of a loop's latest snapshots stay
     detached: bool = False  # all output goes to run.log alone
+    report: bool = True  # a run that completes leaves a page for people; PERDURE_REPORT=0 leaves it out
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -50,6 +51,7 @@ class Settings:
             environment.get("PERDURE_ANNOUNCE_OWN", ""),
             int(_number(environment, "PERDURE_KEEP", 0)),
             flag("PERDURE_DETACHED"),
+            environment.get("PERDURE_REPORT", "1") != "0",
         )
 
     def as_environment(self) -> dict[str, str]:
@@ -67,6 +69,7 @@ class Settings:
             "PERDURE_ANNOUNCE_OWN": self.announce_own,
             "PERDURE_KEEP": str(self.keep) if self.keep else "",
             "PERDURE_DETACHED": "1" if self.detached else "",
+            "PERDURE_REPORT": "" if self.report else "0",
         }
         return {name: value for name, value in chosen.items() if value}
 

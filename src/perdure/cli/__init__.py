@@ -24,6 +24,7 @@ _MODULES = {  # module of this package -> its commands, in the order of the help
     "records.keep": ("backup", "backups", "restore", "reset", "clean"),
     "records.verify": ("verify", "digest", "why"),
     "records.tables": ("history", "export", "sql"),
+    "records.report": ("report",),
     "models.pipelines": ("predict",),
     "models.deploy": ("promote", "rollback", "explain", "serve"),
     "records.doctor": ("doctor",),

@@ -175,3 +175,39 @@ def versions(reader: Reader) -> dict[str, str]:
                 if value not in ("", None):
                     found.setdefault(name, {})[str(value)] = None
     return {name: " / ".join(values) for name, values in found.items()}
+
+
+# -- when it worked ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a phase began and ended, and the seconds between in which a process was at work on the run."""
+
+    started_at: float
+    ended_at: float | None
+    seconds: float
+
+
+def spans(reader: Reader, attempts: Sequence[AttemptState]) -> dict[str, Span]:
+    """By phase; one that goes on or was cut off lasts until the latest that is known of its run."""
+    completed = {
+        row["subject"]: row["at"]
+        for row in reader.rows(
+            "SELECT subject, max(at) AS at FROM journal WHERE event = 'phase completed' GROUP BY subject"
+        )
+    }
+    latest_known = max((attempt.started_at + attempt.seconds for attempt in attempts), default=0.0)
+    found = {}
+    for row in reader.rows("SELECT path, state, started_at FROM phases"):
+        ended = completed.get(row["path"]) if row["state"] == "completed" else None
+        until = latest_known if ended is None else ended
+        found[row["path"]] = Span(
+            row["started_at"], ended, sum(_shared(attempt, row["started_at"], until) for attempt in attempts)
+        )
+    return found
+
+
+def _shared(attempt: AttemptState, start: float, end: float) -> float:
+    """Seconds that an attempt was at work between two moments."""
+    return max(0.0, min(end, attempt.started_at + attempt.seconds) - max(start, attempt.started_at))
