@@ -163,7 +163,7 @@ class _Pages:
         run, phase = request.path_params["run"], _text(request, "phase") or ""
         found = next((one for one in self._overview(run).phases if one.name == phase), None)
         left = None
-        if found is not None and found.total is not None:
+        if found is not None and found.kind != "range" and found.total is not None:
             left = max(0, found.total - found.done - found.failed)
         with self.watched.opened(run) as (_, reader):
             return Json(

@@ -151,14 +151,17 @@ def test_a_pace_makes_a_symbol_wait_and_changes_nothing(table, monkeypatch):
     assert waited == [1.5]
 
 
-def test_findings_of_the_quality_checks_are_rows_too():
-    clean = inspect(COMPANY, source="synthetic", cache=Path("unused"), settings=SETTINGS)
-    assert (clean.columns, len(clean)) == (["symbol", "day", "what", "done"], 0)
+def test_findings_of_the_quality_checks_are_rows_too_and_the_first_one_says_what_was_checked():
+    (clean,) = inspect(COMPANY, source="synthetic", cache=Path("unused"), settings=SETTINGS).to_dicts()
+    assert clean == {
+        "symbol": COMPANY.symbol, "sector": COMPANY.sector, "day": "", "what": clean["what"], "done": "checked",
+    }  # fmt: skip
+    assert clean["what"].endswith(" bars")
     found = [
         inspect(company, source="synthetic", cache=Path("unused"), settings={**SETTINGS, "dirt": True})
         for company in companies()[:12]
     ]
-    rows = [row for table in found for row in table.iter_rows()]
+    rows = [row for table in found for row in table.iter_rows() if row[-1] != "checked"]
     assert rows
     assert {row[0] for row in rows} <= {company.symbol for company in companies()[:12]}
 

@@ -53,7 +53,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A row of the report on quality. day: ISO, "" where it concerns all; done: "dropped", "mended" or "kept"."""
+    """A row of the report on quality. day: ISO, "" where it concerns all; done: "dropped", "mended", "kept", "checked"."""
 
     day: str
     what: str

@@ -18,7 +18,7 @@ import polars as pl
 
 from perdure.errors import PerdureError
 from perdure.pipelines.market.data import quality
-from perdure.pipelines.market.data.bars import Bars, Series, adjusted
+from perdure.pipelines.market.data.bars import Bars, Finding, Series, adjusted
 from perdure.pipelines.market.data.provider import Provider
 from perdure.pipelines.market.data.source import source as source_named
 from perdure.pipelines.market.data.symbols import MARKET, Company
@@ -86,12 +86,18 @@ def backtest(company: Company, *, source: str, cache: Path, settings: Mapping[st
 
 
 def inspect(company: Company, *, source: str, cache: Path, settings: Mapping[str, Any]) -> pl.DataFrame:
-    """One row a finding of the quality checks: symbol, day, what, done. Raises SourceError."""
+    """What the quality checks found: symbol, sector, day, what, done; first a row that says how much was checked.
+
+    Raises SourceError.
+    """
     provider = source_named(source, cache=cache, config=settings)
     calendar = checked(provider, MARKET, Plan.of(settings).grid, None).day
-    _, found = quality.check(provider.prices(company.symbol), days=calendar, fewest=1)
-    kinds = {"symbol": pl.String, "day": pl.String, "what": pl.String, "done": pl.String}
-    return pl.DataFrame([{"symbol": company.symbol, **asdict(finding)} for finding in found], schema=kinds)
+    prices = provider.prices(company.symbol)
+    _, found = quality.check(prices, days=calendar, fewest=1)
+    rows = [Finding("", f"{len(prices.bars)} bars", "checked"), *found]
+    kinds = dict.fromkeys(("symbol", "sector", "day", "what", "done"), pl.String)
+    own = {"symbol": company.symbol, "sector": company.sector}
+    return pl.DataFrame([{**own, **asdict(row)} for row in rows], schema=kinds)
 
 
 def samples(company: Company, provider: Provider, plan: Plan) -> pl.DataFrame:
