@@ -53,7 +53,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A row of the report on quality. day: ISO, "" where it concerns all; done: "dropped", "mended", "kept", "checked"."""
+    """A row of the report on quality. day: ISO, "" for all of them; done: "dropped", "mended", "kept" or "checked"."""
 
     day: str
     what: str
