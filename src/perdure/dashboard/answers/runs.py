@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perdure.dashboard.answers import exports
 from perdure.errors import FormatError, PerdureError, StorageError
 from perdure.overview import Overview, PhaseState, overview
 from perdure.reading import is_run, reading
@@ -43,7 +44,9 @@ def name_of(run: str) -> str:
 class Seen:
     """A run at one moment, or what is wrong with it."""
 
+    place: Path
     overview: Overview
+    proof: dict[str, Any] | None
     seq: int = 0  # of the newest entry of the journal
     message: str | None = None
 
@@ -127,33 +130,40 @@ class Runs:
 
     def seen(self, run: str) -> Seen:
         """How a run stands; what is wrong with it is a state and a message, never an error."""
-        place = self.place(run)
+        return self._seen_in(run, self.place(run))
+
+    def all_seen(self) -> dict[str, Seen]:
+        """How all of them stand, by id."""
+        return {run: self._seen_in(run, place) for run, place in self.found().items()}
+
+    def _seen_in(self, run: str, place: Path) -> Seen:
         mark = self.mark(run, place)
         known = self._seen.get(run)
         if known is None or known[0] != mark:
-            known = (mark, self._look(place))
-            if known[1].message is None:
+            known = (mark, _look(place, self.now()))
+            if known[1].message is None:  # what is wrong may be of a moment
                 self._seen[run] = known
         return known[1]
 
-    def _look(self, place: Path) -> Seen:
-        try:
-            with reading(place) as reader:
-                return Seen(overview(place, reader, now=self.now()), _newest(reader))
-        except PROBLEMS as error:
-            return Seen(Overview(str(place), "", _state_of(error)), message=_message(error))
 
-    def summary(self, run: str, proof: Callable[[Path], object]) -> dict[str, Any]:
-        """A line of the list of runs."""
-        seen = self.seen(run)
-        found = seen.overview
-        return {
-            "id": run, "name": name_of(run), "target": found.target, "state": found.state, "alive": found.alive,
-            "phase": current_phase(found), "progress": progress(found), "eta_s": found.eta_s,
-            "last_saved_at": found.last_saved_at, "failed": found.failed, "attempts": found.attempts,
-            "overhead": found.overhead, "budget": found.budget, "proof": proof(self.folder / name_of(run)),
-            "message": seen.message,
-        }  # fmt: skip
+def _look(place: Path, now: float) -> Seen:
+    proof = exports.proof(place)
+    try:
+        with reading(place) as reader:
+            return Seen(place, overview(place, reader, now=now), proof, _newest(reader))
+    except PROBLEMS as error:
+        return Seen(place, Overview(str(place), "", _state_of(error)), proof, message=_message(error))
+
+
+def summary(run: str, seen: Seen) -> dict[str, Any]:
+    """A line of the list of runs."""
+    found = seen.overview
+    return {
+        "id": run, "name": name_of(run), "target": found.target, "state": found.state, "alive": found.alive,
+        "phase": current_phase(found), "progress": progress(found), "eta_s": found.eta_s,
+        "last_saved_at": found.last_saved_at, "failed": found.failed, "attempts": found.attempts,
+        "overhead": found.overhead, "budget": found.budget, "proof": seen.proof, "message": seen.message,
+    }  # fmt: skip
 
 
 def _newest(reader: Reader | None) -> int:

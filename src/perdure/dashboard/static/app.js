@@ -62,6 +62,15 @@ function draw() {
   else if (id === null) show(main, loaded ? page.view() : loading());
   else show(main, overview ? runHeader(id, overview, tab, context) : null, el("div", { class: "page", key: tab.name }, loaded ? page.view(overview) : loading()));
   tick();
+  bringTab();
+}
+
+/** On a phone the tabs are a strip: bring the one that is open into sight, once. */
+function bringTab() {
+  const tab = document.querySelector(".tabs [aria-current]");
+  if (!tab || place.brought === place.tab) return;
+  place.brought = place.tab;
+  tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
 }
 
 const loading = () => el("p", { class: "empty", "aria-busy": "true" }, "Loading…");

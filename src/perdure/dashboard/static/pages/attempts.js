@@ -30,13 +30,13 @@ export class AttemptsPage {
 const COLUMNS = [
   { title: "#", number: true, cell: (a) => count(a.id) },
   { title: "Ended", cell: (a) => badge(a.ended) },
-  { title: "Cause", cell: (a) => cause(a) },
-  { title: "Began", cell: (a) => moment(a.started_at) },
+  { title: "Cause", class: "line", cell: (a) => cause(a) },
+  { title: "Began", class: "line", cell: (a) => moment(a.started_at) },
   { title: "Worked", number: true, cell: (a) => duration(a.seconds) },
   { title: "Lost", number: true, cell: (a) => duration(a.lost_s) },
   { title: "Did not do again", number: true, cell: (a) => duration(a.saved_s) },
-  { title: "Process", cell: (a) => el("bdi", null, `${a.pid} on ${visible(a.host)}`) },
-  { title: "Ended", cell: (a) => (a.ended_at ? since(a.ended_at) : a.ended === "running" ? "still running" : "unknown") },
+  { title: "Process", class: "line", cell: (a) => el("bdi", null, `${a.pid} on ${visible(a.host)}`) },
+  { title: "When", class: "line", cell: (a) => (a.ended_at ? since(a.ended_at) : a.ended === "running" ? "still running" : "unknown") },
 ];
 
 function cause(a) {

@@ -12,10 +12,10 @@ export class JournalPage {
   constructor(context) {
     Object.assign(this, { context, events: [], names: [], event: "", text: "", chosen: null, older: true, loaded: false });
     this.list = new LongTable({ label: "Journal", height: 560, open: (row) => { this.chosen = row.seq; context.redraw(); }, columns: [
-      { title: "Number", width: "4.5rem", number: true, wide: true, cell: (e) => el("span", { class: "dim" }, e.seq) },
-      { title: "When", width: "minmax(5.2rem, 9.5rem)", cell: (e) => moment(e.at) },
-      { title: "Attempt", width: "4.5rem", number: true, wide: true, cell: (e) => e.attempt },
-      { title: "What", width: "minmax(8rem, 3fr)", cell: (e) => sentence(e) },
+      { title: "Number", width: "68px", number: true, narrow: false, cell: (e) => el("span", { class: "dim" }, e.seq) },
+      { title: "When", width: "150px", narrow: "66px", cell: (e) => moment(e.at) },
+      { title: "Attempt", width: "68px", number: true, narrow: false, cell: (e) => e.attempt },
+      { title: "What", width: "minmax(120px, 1fr)", cell: (e) => sentence(e) },
     ] });
     this.type = settled((text) => { this.text = text; this.#again(); });
   }
@@ -64,6 +64,7 @@ export class JournalPage {
 /** An event in some words. */
 export function sentence(event) {
   const detail = event.detail && typeof event.detail === "object" ? event.detail : {};
+  if (event.event === "attempt begun" && detail.killed) return el("span", null, el("strong", null, "attempt begun"), ` after attempt ${number(detail.killed)} was killed`);
   const key = detail.key ? ` ${visible(detail.key)}` : "";
   const rest = Object.entries(detail).filter(([name, value]) => name !== "key" && value !== null && typeof value !== "object")
     .map(([name, value]) => (name === "seconds" ? duration(value) : `${words(name)} ${number(value)}`));

@@ -63,9 +63,9 @@ export class RunsPage {
       cell("", "run-progress", el("div", null, el("span", null, progress(run.progress)), el("small", null, el("bdi", null, run.shown === "completed" ? "" : visible(run.phase)))), bar(run.progress ?? 0, 0, 1, run.shown)),
       cell("Time left", "number", active ? duration(run.eta_s) : "–"),
       cell("Last save", "number", since(run.last_saved_at)),
-      cell("Failed", `number ${run.failed ? "bad" : ""}`, count(run.failed)),
+      cell("Failed", "number", el("span", { class: run.failed ? "bad" : null }, count(run.failed))),
       cell("Attempts", "number", count(run.attempts)),
-      cell("Saving costs", "number", percent(run.overhead, 2), el("small", { class: "dim" }, run.budget === null ? "" : ` of ${percent(run.budget)}`)),
+      cell("Saving costs", "number", el("span", null, percent(run.overhead, 2), el("small", { class: "dim" }, run.budget === null ? "" : ` of ${percent(run.budget)}`))),
       cell("", "run-proof", proofBadge(run.proof)));
   }
 }

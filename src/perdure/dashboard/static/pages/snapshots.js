@@ -14,14 +14,14 @@ export class SnapshotsPage {
   constructor(context) {
     Object.assign(this, { context, snapshots: null, loop: "", chosen: null });
     this.list = new LongTable({ label: "Snapshots", height: 520, open: (row) => { this.chosen = row.id; context.redraw(); }, columns: [
-      { title: "Loop", width: "minmax(5rem, 1.4fr)", cell: (s) => el("bdi", null, visible(s.loop)) },
-      { title: "Gen.", width: "3.6rem", number: true, cell: (s) => count(s.generation) },
-      { title: "Iterations", width: "6rem", number: true, cell: (s) => `${count(s.position)}${s.batch ? ` + ${count(s.batch)}` : ""}` },
-      { title: "Size", width: "5rem", number: true, cell: (s) => bytes(s.size) },
-      { title: "File", width: "7rem", wide: true, cell: (s) => stateBadge(s) },
-      { title: "SHA-256", width: "8rem", wide: true, class: "mono", cell: (s) => (s.sha256 ? s.sha256.slice(0, 12) : "pending") },
-      { title: "Pause", width: "5rem", number: true, wide: true, cell: (s) => duration(s.stall_s) },
-      { title: "Saved", width: "6.5rem", number: true, cell: (s) => since(s.at) },
+      { title: "Loop", width: "minmax(60px, 1.4fr)", cell: (s) => el("bdi", null, visible(s.loop)) },
+      { title: "Gen.", width: "52px", number: true, narrow: false, cell: (s) => count(s.generation) },
+      { title: "Iterations", width: "72px", number: true, cell: (s) => `${count(s.position)}${s.batch ? ` + ${count(s.batch)}` : ""}` },
+      { title: "Size", width: "60px", number: true, cell: (s) => bytes(s.size) },
+      { title: "File", width: "104px", narrow: false, cell: (s) => stateBadge(s) },
+      { title: "SHA-256", width: "112px", narrow: false, class: "mono", cell: (s) => (s.sha256 ? s.sha256.slice(0, 12) : "pending") },
+      { title: "Pause", width: "68px", number: true, narrow: false, cell: (s) => duration(s.stall_s) },
+      { title: "Saved", width: "88px", number: true, cell: (s) => since(s.at) },
     ] });
   }
 

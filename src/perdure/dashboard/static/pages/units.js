@@ -12,6 +12,10 @@ import { chooser, empty, panel, search, select, settled } from "../parts/pieces.
 import { tiles } from "../parts/tiles.js";
 
 const TILES = 600; // units up to which each is an element of its own
+const usual = (phases) => {
+  const tops = phases.filter((phase) => !phase.name.includes("/"));
+  return (tops.find((one) => one.state === "running") ?? tops.find((one) => one.failed) ?? tops.findLast((one) => one.state !== "new") ?? phases[0])?.name ?? null;
+};
 const sum = (counts) => Object.values(counts).reduce((all, n) => all + n, 0);
 
 export class UnitsPage {
@@ -19,13 +23,13 @@ export class UnitsPage {
     Object.assign(this, { context, phase: null, state: "all", text: "", chosen: null, answer: null, grid: null });
     this.mosaic = new Mosaic({ choose: (key) => this.#choose(key) });
     this.list = new LongTable({ label: "Units", open: (unit) => this.#choose(unit.key), columns: [
-      { title: "Unit", width: "minmax(7rem, 1.2fr)", cell: (unit) => el("bdi", null, visible(unit.key) || "(no name)") },
-      { title: "State", width: "7.5rem", cell: (unit) => badge(unit.state) },
-      { title: "Group", width: "minmax(5rem, 1fr)", wide: true, cell: (unit) => el("bdi", null, visible(unit.group)) },
-      { title: "Took", width: "5rem", number: true, cell: (unit) => duration(unit.at ? unit.seconds : null) },
-      { title: "Tries", width: "3.5rem", number: true, wide: true, cell: (unit) => count(unit.tries) },
-      { title: "When", width: "6.5rem", number: true, wide: true, cell: (unit) => since(unit.at) },
-      { title: "Reason", width: "minmax(8rem, 2fr)", wide: true, class: "reason", cell: (unit) => el("bdi", null, visible(unit.reason)) },
+      { title: "Unit", width: "minmax(90px, 1.2fr)", cell: (unit) => el("bdi", null, visible(unit.key) || "(no name)") },
+      { title: "State", width: "104px", cell: (unit) => badge(unit.state) },
+      { title: "Group", width: "minmax(80px, 1fr)", narrow: false, cell: (unit) => el("bdi", null, visible(unit.group)) },
+      { title: "Took", width: "68px", number: true, cell: (unit) => duration(unit.at ? unit.seconds : null) },
+      { title: "Tries", width: "48px", number: true, narrow: false, cell: (unit) => count(unit.tries) },
+      { title: "When", width: "92px", number: true, narrow: false, cell: (unit) => since(unit.at) },
+      { title: "Reason", width: "minmax(120px, 2fr)", narrow: false, class: "reason", cell: (unit) => el("bdi", null, visible(unit.reason)) },
     ] });
     this.type = settled((text) => { this.text = text; this.context.redraw(); }, 120);
   }
@@ -36,7 +40,7 @@ export class UnitsPage {
 
   async load(overview) {
     const phases = this.#phases(overview);
-    if (!phases.some((phase) => phase.name === this.phase)) this.phase = (phases.find((one) => one.state === "running") ?? phases.find((one) => one.failed) ?? phases.findLast((one) => one.state !== "new") ?? phases[0])?.name ?? null;
+    if (!phases.some((phase) => phase.name === this.phase)) this.phase = usual(phases);
     if (this.phase === null) return;
     const { id } = this.context, phase = this.phase;
     const nested = overview.phases.some((one) => one.name.startsWith(`${phase}/`));

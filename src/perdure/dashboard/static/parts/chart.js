@@ -62,7 +62,7 @@ export class Chart {
       legend: { show: false },
       scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
       axes: [
-        { ...axis, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
+        { ...axis, size: 24, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
         { ...axis, size: 58, values: (_, ticks, __, ___, step) => ticks.map((t) => short(t, step)) },
       ],
       series: [{}, ...this.names.map((name, n) => ({

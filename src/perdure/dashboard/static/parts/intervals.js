@@ -4,8 +4,15 @@ import { el } from "../core/dom.js";
 import { count, number, visible, words } from "../core/format.js";
 import { table } from "./pieces.js";
 
-const CHANCE = { auc: 0.5 };
+const CHANCE = { auc: 0.5, rank_ic: 0, icir: 0, net_return: 0 };
+const UNITS = { net_return: [1e4, "bp"] }; // factor and unit; the others are shares or have none
 const ACRONYMS = { auc: "AUC", ece: "calibration error (ECE)", rank_ic: "rank IC", icir: "ICIR", brier: "Brier score", log_loss: "log-loss", recall_at_1pct_fpr: "recall at 1% false positives", recall_at_precision_99: "recall at 99% precision", n: "n", net_return: "net return of a basket" };
+
+/** A metric's value in its unit. */
+function shown(name, value) {
+  const [factor, unit] = UNITS[name] ?? [1, ""];
+  return value === null || value === undefined ? "–" : `${number(value * factor)}${unit && ` ${unit}`}`;
+}
 
 export const named = (name) => ACRONYMS[name] ?? words(name);
 
@@ -34,8 +41,8 @@ export function metricTable(label, metrics) {
   return [
     table(label, [
       { title: "Metric", cell: ([name]) => named(name) },
-      { title: "Value", number: true, cell: ([, entry]) => el("strong", null, number(entry.value)) },
-      { title: "Interval", number: true, cell: ([, entry]) => between(entry) },
+      { title: "Value", number: true, cell: ([name, entry]) => el("strong", null, shown(name, entry.value)) },
+      { title: "Interval", number: true, cell: ([name, entry]) => between(name, entry) },
       { title: "", class: "range-cell", cell: ([name, entry]) => range(entry, domain([entry], CHANCE[name]), CHANCE[name]) },
     ], rows),
     unknown.length > 0 && el("p", { class: "note" }, `Undefined on this data: ${unknown.join(", ")}.`),
@@ -55,19 +62,20 @@ export function breakdown(label, rows, main) {
     ...title.slice(0, 3).map((key) => ({ title: named(key), class: "name-cell", cell: (row) => el("bdi", null, visible(row[key])) })),
     ...rest.map((key) => ({ title: named(key), number: true, cell: (row) => (typeof row[key] === "boolean" ? (row[key] ? "yes" : "no") : number(row[key])) })),
     ...(drawn ? [{ title: `${named(drawn)}, on one scale`, class: "range-cell", cell: (row) => range(row[drawn], scale, CHANCE[drawn]) }] : []),
-    ...metrics.slice(0, 6).map((key) => ({ title: named(key), number: true, cell: (row) => [number(row[key]?.value), row[key]?.low !== null && el("small", { class: "dim" }, ` ${between(row[key])}`)] })),
+    ...metrics.slice(0, 6).map((key) => ({ title: named(key), number: true, cell: (row) => [shown(key, row[key]?.value), row[key] && row[key].low !== null && el("small", { class: "dim" }, ` ${between(key, row[key])}`)] })),
   ], rows);
 }
 
-function between(entry) {
-  return !entry || entry.low === null || entry.high === null ? "–" : `${number(entry.low)} to ${number(entry.high)}`;
+function between(name, entry) {
+  return entry.low === null || entry.high === null ? "–" : `${number(entry.low * (UNITS[name]?.[0] ?? 1))} to ${shown(name, entry.high)}`;
 }
 
 function domain(entries, chance) {
   const values = entries.flatMap((entry) => (entry ? [entry.value, entry.low, entry.high] : [])).filter((value) => value !== null && value !== undefined);
   if (chance !== undefined) values.push(chance);
+  if (entries.length === 1) values.push(0);
   const low = Math.min(...values), high = Math.max(...values);
-  if (entries.length === 1 && low >= 0 && high <= 1) return [0, 1];
+  if (entries.length === 1 && low >= 0 && high <= 1 && high > 0.1) return [0, 1];
   const margin = (high - low) * 0.06 || 1;
   return [low - margin, high + margin];
 }

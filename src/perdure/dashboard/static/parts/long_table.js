@@ -6,7 +6,7 @@ const ROW = 34; // pixels; style.css has the same
 const BEYOND = 8; // rows made above and below what is in sight
 
 export class LongTable {
-  /** columns: [{title, width (a grid track), cell(row), number?, wide? (left out on a phone)}]; open(row): a row was chosen. */
+  /** columns: [{title, width (a grid track), cell(row), number?, narrow? (the track on a phone, or false for none)}]; open(row): one was chosen. */
   constructor({ label, columns, open, height = 420 }) {
     Object.assign(this, { columns, open, height, rows: [], chosen: -1 });
     this.space = el("div", { class: "long-space" });
@@ -28,8 +28,8 @@ export class LongTable {
   }
 
   #draw() {
-    const columns = this.narrow.matches ? this.columns.filter((c) => !c.wide) : this.columns;
-    const tracks = columns.map((c) => c.width).join(" ");
+    const columns = this.narrow.matches ? this.columns.filter((c) => c.narrow !== false) : this.columns;
+    const tracks = columns.map((c) => (this.narrow.matches && c.narrow) || c.width).join(" ");
     [...this.head.children].forEach((cell, n) => { cell.hidden = !columns.includes(this.columns[n]); });
     this.head.style.gridTemplateColumns = tracks;
     this.space.style.height = `${this.rows.length * ROW}px`;

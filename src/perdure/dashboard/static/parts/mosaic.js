@@ -12,7 +12,7 @@ export class Mosaic {
       onpointerleave: () => this.#point(-1), onkeydown: (event) => this.#key(event),
     });
     this.told = el("p", { class: "mosaic-told", "aria-live": "polite" });
-    this.element = el("div", { class: "mosaic" }, this.canvas, this.told);
+    this.element = el("div", { class: "mosaic" }, el("div", { class: "mosaic-scroll" }, this.canvas), this.told);
     new ResizeObserver(() => this.#draw()).observe(this.element);
     document.addEventListener("themechange", () => this.#draw());
   }
