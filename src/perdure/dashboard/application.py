@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from perdure.dashboard import actions
 from perdure.dashboard.answers import exports, records, units
 from perdure.dashboard.answers.registry import Deployments
-from perdure.dashboard.answers.runs import PROBLEMS, Runs, UnknownRunError, name_of
+from perdure.dashboard.answers.runs import PROBLEMS, Runs, UnknownRunError, name_of, summary
 from perdure.dashboard.guard import LOGIN, Access, Guard
 from perdure.dashboard.watch import Watch
 from perdure.errors import DamagedError, FormatError, LockedError, PerdureError, StorageError, UsageError
@@ -137,25 +137,20 @@ class _Pages:
     # -- runs ----------------------------------------------------------------------------------------------------
 
     def runs_list(self, _: Request) -> Response:
-        listed = []
-        for run in self.watched.found():
-            try:
-                listed.append(self.watched.summary(run, exports.proof))
-            except UnknownRunError:
-                continue  # removed just now
+        listed = [summary(run, seen) for run, seen in self.watched.all_seen().items()]
         return Json({"folder": str(self.watched.folder), "runs": listed})
 
     def one(self, request: Request) -> Response:
         run = request.path_params["run"]
         seen = self.watched.seen(run)
-        place, found = self.watched.place(run), seen.overview
+        found = seen.overview
         saved = found.last_saved_at
         age = None if saved is None else max(0.0, self.watched.now() - saved)
         return Json(
             found.as_document() | {
                 "id": run, "name": name_of(run), "seq": seen.seq, "message": seen.message,
-                "last_saved_age_s": age, "proof": exports.proof(place),
-                "actions": actions.possible(found, Deployments.of(place)),
+                "last_saved_age_s": age, "proof": seen.proof,
+                "actions": actions.possible(found, Deployments.of(seen.place)),
             }
         )  # fmt: skip
 
