@@ -163,6 +163,7 @@ def summary(run: str, seen: Seen) -> dict[str, Any]:
         "phase": current_phase(found), "progress": progress(found), "eta_s": found.eta_s,
         "last_saved_at": found.last_saved_at, "failed": found.failed, "attempts": found.attempts,
         "overhead": found.overhead, "budget": found.budget, "proof": seen.proof, "message": seen.message,
+        "outcome": found.attempt_log[-1].outcome if found.attempt_log else None,  # of the last attempt
     }  # fmt: skip
 
 

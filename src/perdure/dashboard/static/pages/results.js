@@ -69,8 +69,8 @@ export class ResultsPage {
       table("Checks of the gate", [
         { title: "", cell: (row) => el("span", { class: `verdict is-${kindOf(row.verdict)}` }, icon(row.verdict), el("span", { class: "sr" }, visible(row.verdict))) },
         { title: "Check", cell: (row) => visible(row.check ?? row.name) },
-        { title: "Value", number: true, cell: (row) => number(row.value) },
-        { title: "Limit", number: true, cell: (row) => number(row.threshold) },
+        { title: "Value", number: true, class: "roomy", cell: (row) => number(row.value) },
+        { title: "Limit", number: true, class: "roomy", cell: (row) => number(row.threshold) },
         { title: "Found", class: "found", cell: (row) => visible(row.text) },
       ], rows));
   }

@@ -43,7 +43,7 @@ export function metricTable(label, metrics) {
       { title: "Metric", cell: ([name]) => named(name) },
       { title: "Value", number: true, cell: ([name, entry]) => el("strong", null, shown(name, entry.value)) },
       { title: "Interval", number: true, cell: ([name, entry]) => between(name, entry) },
-      { title: "", class: "range-cell", cell: ([name, entry]) => range(entry, domain([entry], CHANCE[name]), CHANCE[name]) },
+      { title: "", class: "range-cell roomy", cell: ([name, entry]) => range(entry, domain([entry], CHANCE[name]), CHANCE[name]) },
     ], rows),
     unknown.length > 0 && el("p", { class: "note" }, `Undefined on this data: ${unknown.join(", ")}.`),
   ];

@@ -68,11 +68,13 @@ export function settled(act, milliseconds = 250) {
   return (...values) => { clearTimeout(timer); timer = setTimeout(() => act(...values), milliseconds); };
 }
 
-/** An ordinary small table. columns: [{title, cell(row), number?}] */
+const classOf = (column) => [column.number && "number", column.class].filter(Boolean).join(" ") || null;
+
+/** An ordinary small table. columns: [{title, cell(row), number?, class?}] */
 export function table(label, columns, rows) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
     el("table", null,
-      el("thead", null, el("tr", null, columns.map((c) => el("th", { scope: "col", class: c.number && "number" }, c.title)))),
+      el("thead", null, el("tr", null, columns.map((c) => el("th", { scope: "col", class: classOf(c) }, c.title)))),
       el("tbody", null, rows.map((row, n) => el("tr", { class: row.class },
-        columns.map((c) => el("td", { class: [c.number && "number", c.class].filter(Boolean).join(" ") || null }, c.cell(row, n))))))));
+        columns.map((c) => el("td", { class: classOf(c) }, c.cell(row, n))))))));
 }
