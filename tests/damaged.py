@@ -59,7 +59,8 @@ def _phases(run: perdure.Run, moment: Callable[[str], None]) -> None:
         w += np.random.rand(4)
         run.log(mean=float(w.mean()))
         run.insert("seen", [{"epoch": epoch, "text": f"e{epoch}"}])
-        run._attempt.drain()
+        assert run._attempt._writer is not None
+        run._attempt._writer.settle()  # nothing comes and goes while the folder is copied
         if epoch in (1, 3):
             moment("old" if epoch == 1 else "stopped")
     for _ in run.range("once", 1, state={"w": w}, version="1"):

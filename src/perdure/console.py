@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from perdure.errors import NondeterminismError, PerdureError
-from perdure.files import storage_error
+from perdure.files import private, storage_error
 
 _BAR = 24  # characters
 _REDRAW = 0.1  # seconds between two drawings of a bar
@@ -44,8 +44,7 @@ class Console:
     def __init__(self, log: Path, *, phases: Sequence[str] = (), detached: bool = False) -> None:
         self._phases = list(phases)
         try:
-            self._log = log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-            log.chmod(0o600)
+            self._log = open(log, "a", 1, "utf-8", "backslashreplace", opener=private)  # noqa: SIM115
         except OSError as error:
             raise storage_error(error, log) from error
         if detached:

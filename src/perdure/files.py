@@ -64,6 +64,11 @@ def _write_new(temporary: Path, content: Iterable[Content], *, kind: str) -> int
     return size
 
 
+def private(path: str, flags: int) -> int:
+    """An opener for `open`: a new file is the user's alone, and a link is refused."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
+
+
 def _write_all(descriptor: int, view: memoryview) -> int:
     written = 0
     while written < len(view):  # a write may be short
@@ -205,6 +210,7 @@ _ADVICE = {
     errno.EFBIG: "the file would exceed the size limit (`ulimit -f`); raise it",
     errno.EMFILE: "too many files are open (`ulimit -n`); raise the limit",
     errno.ENFILE: "the system has too many files open; close some programs",
+    errno.ELOOP: "it is a link, and perdure follows none; put the file itself there",
     errno.EIO: "the device failed to read or write; check its health and its cables",
 }
 

@@ -5,8 +5,7 @@ that names each file with its size and SHA-256. It is built aside and renamed in
 not at all. `cache/` (raw data that can be fetched again) and `run.log` are not part of it.
 
 The other way round nothing is trusted: only regular files that the manifest names are copied, each is compared with
-its digest, and only when all are there does one rename decide. `finish` carries a decided swap out; it may be killed
-and repeated, and every opening of a run does so first.
+its digest, and only when all are there does one rename decide (`store.swap`).
 
 All functions that write expect that the caller holds the run's lock.
 """
@@ -17,9 +16,8 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -27,17 +25,23 @@ from typing import Any
 
 from perdure import files
 from perdure.errors import DamagedError, FormatError, UsageError
-from perdure.seams import seam
-from perdure.store import backup, schema
+from perdure.store import schema
 from perdure.store.database import DATABASE, Database, Reader, is_sound, quoted
+from perdure.store.swap import (
+    PARTS,
+    PROGRESS,
+    SIDE_FILES,
+    clear,
+    decide,
+    move,
+    open_regular,
+    read_bounded,
+    staged,
+)
+from perdure.store.swap import finish as finish
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of a backup's folder and manifest
-PARTS = ("snapshots", "blobs", "exports")
-INCOMING = ".incoming"  # a decided swap
-_SIDE_FILES = (f"{DATABASE}-wal", f"{DATABASE}-shm")
-_PROGRESS = (*_SIDE_FILES, backup.NAME, *PARTS)
-_LARGEST_MANIFEST = 256 << 20  # bytes
 _MOST_FILES = 2_000_000
 
 
@@ -80,9 +84,9 @@ def create(folder: Path, *, now: float, why: str, allow_damaged: bool = False) -
         copied = [*_copy_database(folder, stage, allow_damaged=allow_damaged), *_copy_parts(folder, stage)]
         document = {"format": FORMAT, "at": now, "why": why, "files": [asdict(file) for file in copied]}
         files.publish(stage / MANIFEST, [json.dumps(document, indent=1).encode()], kind="backup")
-        _move(stage, place / name)
+        move(stage, place / name)
     finally:
-        _clear(stage)
+        clear(stage)
     return Backup(name, now, why, sum(file.size for file in copied), len(copied))
 
 
@@ -123,9 +127,7 @@ def _copy_database(folder: Path, stage: Path, *, allow_damaged: bool) -> list[Co
         if not allow_damaged:
             raise
         return [
-            _copy(folder / name, stage / name)
-            for name in (DATABASE, *_SIDE_FILES)
-            if (folder / name).exists()
+            _copy(folder / name, stage / name) for name in (DATABASE, *SIDE_FILES) if (folder / name).exists()
         ]
     return [Copied(DATABASE, target.stat().st_size, files.digest(target))]
 
@@ -141,7 +143,7 @@ def _copy_parts(folder: Path, stage: Path) -> Iterator[Copied]:
 
 def _copy(source: Path, target: Path, *, at_most: int | None = None) -> Copied:
     """Copy a regular file, never through a link. Raises DamagedError when it has more than `at_most` bytes."""
-    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = open_regular(source)
     hasher = hashlib.sha256()
 
     def content() -> Iterator[bytes]:
@@ -153,8 +155,6 @@ def _copy(source: Path, target: Path, *, at_most: int | None = None) -> Copied:
             yield chunk
 
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DamagedError(f"{source} is not a regular file")
         size = files.publish(target, content(), kind="backup")
     finally:
         os.close(descriptor)
@@ -191,7 +191,7 @@ def locate(folder: Path, name: str) -> Path:
 def _manifest(path: Path) -> tuple[Backup, list[Copied]]:
     """Read a manifest without trusting it. Raises DamagedError or FormatError."""
     try:
-        document = json.loads(_bounded(path / MANIFEST))
+        document = json.loads(read_bounded(path / MANIFEST))
         if document["format"] > FORMAT:
             raise FormatError(
                 f"backup {path} has format {document['format']}; install a newer perdure to read it"
@@ -202,18 +202,18 @@ def _manifest(path: Path) -> tuple[Backup, list[Copied]]:
         size = sum(_checked(file, path).size for file in copied)
         if len({file.path.casefold() for file in copied}) != len(copied):
             raise DamagedError(f"backup {path} names a file twice; nothing was changed")
-        return Backup(path.name, float(document["at"]), str(document["why"]), size, len(copied)), copied
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        at = datetime.fromtimestamp(float(document["at"]), UTC).timestamp()  # one that calendars can show
+        return Backup(path.name, at, str(document["why"]), size, len(copied)), copied
+    except (
+        OSError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise DamagedError(f"{path} has no readable manifest ({type(error).__name__}: {error})") from error
-
-
-def _bounded(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as stream:
-        content = stream.read(_LARGEST_MANIFEST + 1)
-    if len(content) > _LARGEST_MANIFEST:
-        raise ValueError(f"more than {_LARGEST_MANIFEST} bytes")
-    return content
 
 
 def _checked(file: Copied, place: Path) -> Copied:
@@ -222,7 +222,7 @@ def _checked(file: Copied, place: Path) -> Copied:
     if not isinstance(path, str) or any(mark in path for mark in "\\\0:"):
         raise DamagedError(f"backup {place} names {path!r}; nothing was changed")
     parts = PurePosixPath(path).parts
-    inside = path == DATABASE or path in _SIDE_FILES or (len(parts) > 1 and parts[0] in PARTS)
+    inside = path == DATABASE or path in SIDE_FILES or (len(parts) > 1 and parts[0] in PARTS)
     if not inside or ".." in parts or "/".join(parts) != path:
         raise DamagedError(f"backup {place} names {path!r}, which is not part of a run; nothing was changed")
     if not isinstance(file.size, int) or file.size < 0 or not isinstance(file.sha256, str):
@@ -242,7 +242,7 @@ def restore(folder: Path, name: str, *, now: float) -> tuple[Backup, Backup | No
     source = locate(folder, name)
     chosen, copied = _manifest(source)
     files.require_space(folder, chosen.size, purpose="the restored run")
-    with _staged(folder) as stage:
+    with staged(folder) as stage:
         for file in copied:
             _take(source, file, stage)
         _check_database(stage / DATABASE, source)
@@ -252,7 +252,7 @@ def restore(folder: Path, name: str, *, now: float) -> tuple[Backup, Backup | No
             else None
         )
         places = [part for part in (DATABASE, *PARTS) if (stage / part).exists()]
-        _decide(folder, stage, remove=[*_PROGRESS, DATABASE], place=places)
+        decide(folder, stage, remove=[*PROGRESS, DATABASE], place=places)
     finish(folder)
     return chosen, before
 
@@ -295,12 +295,12 @@ def reset(folder: Path, *, now: float, everything: bool = False) -> Backup | Non
     where there was nothing to back up.
     """
     before = create(folder, now=now, why="reset") if (folder / DATABASE).exists() else None
-    with _staged(folder) as stage:
+    with staged(folder) as stage:
         if everything:
-            _decide(folder, stage, remove=[*_PROGRESS, DATABASE, "cache", "run.log"], place=[])
+            decide(folder, stage, remove=[*PROGRESS, DATABASE, "cache", "run.log"], place=[])
         else:
             place = _stage_data(folder / DATABASE, stage / DATABASE)
-            _decide(folder, stage, remove=list(_PROGRESS), place=place)
+            decide(folder, stage, remove=list(PROGRESS), place=place)
     finish(folder)
     return before
 
@@ -331,70 +331,3 @@ def _zero(database: Database) -> None:
         database.execute(f"DROP TABLE {quoted(row['name'])}")
     database.execute("DELETE FROM user_tables WHERE data = 0")
     database.execute("DELETE FROM user_rows WHERE name NOT IN (SELECT name FROM user_tables)")
-
-
-# -- the swap ----------------------------------------------------------------------------------------------------
-
-
-class _staged:  # noqa: N801 - used like a function
-    """A fresh folder beside what it will replace; removed unless the swap was decided."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / f".incoming.{secrets.token_hex(4)}{files.TEMPORARY}"
-
-    def __enter__(self) -> Path:
-        files.make_folder(self.path)
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        _clear(self.path)
-
-
-def _decide(folder: Path, stage: Path, *, remove: list[str], place: list[str]) -> None:
-    """From this rename on the swap will happen, whoever is killed."""
-    plan = json.dumps({"remove": [name for name in remove if name not in place], "place": place}).encode()
-    files.publish(stage / "plan.json", [plan], kind="swap")
-    seam("swap.decide")
-    _move(stage, folder / INCOMING)
-
-
-def finish(folder: Path) -> bool:
-    """Carry out a decided swap, and remove what was never decided; returns whether there was a swap."""
-    abandoned = [*folder.glob(f"{INCOMING}.*"), *(folder / "backups").glob(f".*{files.TEMPORARY}")]
-    for path in abandoned:  # its maker died: it would hold the lock
-        _clear(path)
-    incoming = folder / INCOMING
-    if not incoming.is_dir():
-        return False
-    plan = json.loads((incoming / "plan.json").read_bytes())
-    for name in plan["remove"]:
-        _clear(folder / name)
-    for name in plan["place"]:
-        if (incoming / name).exists():
-            _clear(folder / name)
-            seam("swap.place")
-            _move(incoming / name, folder / name)
-    done = folder / f".incoming.{secrets.token_hex(4)}{files.TEMPORARY}"
-    _move(incoming, done)  # the plan goes at once, or not at all
-    _clear(done)
-    return True
-
-
-def _move(source: Path, target: Path) -> None:
-    _storing(lambda: source.replace(target), target)
-    _storing(lambda: files.sync_folder(target.parent), target)
-
-
-def _clear(path: Path) -> None:
-    """Remove a file, a link or a whole folder; links are never followed."""
-    if path.is_symlink() or path.is_file():
-        files.remove(path)
-    elif path.is_dir():
-        _storing(lambda: shutil.rmtree(path), path)
-
-
-def _storing(act: Callable[[], object], path: Path) -> None:
-    try:
-        act()
-    except OSError as error:
-        raise files.storage_error(error, path) from error

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from perdure import files
-from perdure.errors import DamagedError
+from perdure.errors import DamagedError, UsageError
 from perdure.seams import seam
 from perdure.store.database import Database, Reader, is_sound
 from perdure.store.schema import is_whole
@@ -44,9 +44,14 @@ def recover(path: Path) -> str | None:
     """Make sure that `path` is a sound database or absent on purpose.
 
     Returns what happened, for people, or None when all was well. Raises DamagedError when there was a run here
-    and neither database can be read.
+    and neither database can be read, UsageError when one of them is a link.
     """
     copy = path.with_name(NAME)
+    for place in (path, copy, *(path.with_name(path.name + suffix) for suffix in _SIDE_FILES)):
+        if place.is_symlink():
+            raise UsageError(
+                f"{place} is a link, and writing would change what it points to; put the file itself there"
+            )
     if path.exists() and path.stat().st_size and is_whole(path):
         reader = Reader(path)
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perdure import files
 from perdure.clock import Clock
-from perdure.store import archive, backup, schema
+from perdure.store import backup, schema, swap
 from perdure.store.attempts import Attempts
 from perdure.store.blobs import Blobs
 from perdure.store.database import DATABASE, Database, Reader, parsed
@@ -78,7 +78,7 @@ class Store:
 
     @classmethod
     def _open_locked(cls, folder: Path, lock: Lock, clock: Clock) -> Store:
-        archive.finish(folder)
+        swap.finish(folder)
         files.require_space(folder, SMALLEST_FREE, purpose="a run")
         path = folder / DATABASE
         recovered = backup.recover(path)
