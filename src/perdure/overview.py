@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -50,6 +51,17 @@ class AttemptState:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What `perdure prove` found: see `exports/proof.json`."""
+
+    verdict: str  # 'exact', 'differs' or 'nondeterministic'
+    kills: int
+    equal: int
+    at: float
+    outdated: bool  # of other code, config or libraries than this run's
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """A run at one moment. Moments are seconds since the epoch, durations seconds."""
 
@@ -74,6 +86,7 @@ class Overview:
     bytes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)  # rows of the user's tables
     attempt_log: tuple[AttemptState, ...] = ()
+    proof: Proof | None = None
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)
@@ -108,7 +121,29 @@ def _overview(folder: Path, reader: Reader, now: float, holder: Holder | None) -
         models=reader.rows("SELECT count(*) FROM phases WHERE kind = 'range' AND state = 'completed'")[0][0],
         lost_s=sum(attempt.lost_s for attempt in attempts), away_s=_away(attempts), saved_s=_saved(attempts),
         bytes=bytes_of(folder), tables=_tables(reader), attempt_log=tuple(attempts),
+        proof=_proof(folder, reader),
     )  # fmt: skip
+
+
+def _proof(folder: Path, reader: Reader) -> Proof | None:
+    try:
+        found = json.loads((folder / "exports" / "proof.json").read_text(encoding="utf-8"))
+        known, now = found["basis"], basis_of(reader)
+        outdated = any(known.get(path, basis) != basis for path, basis in now.items())
+        return Proof(found["verdict"], found["kills"], found["equal"], found["at"], outdated)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or not one that we know
+        return None
+
+
+def basis_of(reader: Reader) -> dict[str, str]:
+    """What a proof is about: for each phase a digest of the code, config and libraries that it ran with."""
+    rows = reader.rows("SELECT path, fingerprint FROM phases ORDER BY ordinal")
+    prints = {row["path"]: json.loads(row["fingerprint"]) for row in rows}
+    kept = {path: [full[name] for name in ("code", "config", "libraries")] for path, full in prints.items()}
+    return {
+        path: hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
+        for path, basis in kept.items()
+    }
 
 
 # -- attempts ----------------------------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class Subject:
         told = self.scratch / "own-folder"
         variables = {
             "PERDURE_KEEP": str(_ALL_GENERATIONS), "PERDURE_SAVE_ALWAYS": "1", "PERDURE_ANNOUNCE_OWN": str(told),
+            "PERDURE_REPORT": "0",
         }  # fmt: skip
         if not has_hash_seed():
             variables["PYTHONHASHSEED"] = str(self.processes if hash_seed is None else hash_seed)

@@ -126,6 +126,7 @@ def facts(seen: Overview) -> list[tuple[str, str]]:
         ("tables", ", ".join(f"{name} {rows:,} rows" for name, rows in seen.tables.items())),
         ("bytes", ", ".join(f"{part} {size_of(size)}" for part, size in seen.bytes.items() if size)),
         ("overhead", _overhead(seen)),
+        ("proof", _proof(seen)),
         ("target", seen.target),
         ("folder", seen.run),
     ]
@@ -159,6 +160,19 @@ def _attempts(seen: Overview) -> str:
     lost = f", {cut} interrupted" if cut else ""
     lost += f", {duration(seen.lost_s)} of work lost" if seen.lost_s >= 0.05 else ""
     return f"{seen.attempts}{lost}{f', {duration(seen.away_s)} between them' if seen.away_s >= 1 else ''}"
+
+
+def _proof(seen: Overview) -> str:
+    """What `perdure prove` found, in `exports/proof.json`."""
+    found = seen.proof
+    if found is None:
+        return ""
+    said = {
+        "exact": f"exact after {found.kills} kills",
+        "differs": f"differs after {found.kills - found.equal} of {found.kills} kills",
+    }.get(found.verdict, "the script is not deterministic")
+    older = "; outdated: code, settings or libraries changed since" if found.outdated else ""
+    return f"{said}, {time_of(found.at)}{older}"
 
 
 def _overhead(seen: Overview) -> str:
