@@ -17,6 +17,7 @@ from perdure.cli.app import SETTINGS, app, outcome
 
 __all__ = ["COMMANDS", "application", "main"]
 _MODULES = {  # module of this package -> its commands, in the order of the help
+    "runs.init": ("init",),
     "runs.start": ("run",),
     "runs.status": ("status",),
     "runs.process": ("logs", "stop"),
