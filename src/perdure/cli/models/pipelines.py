@@ -42,7 +42,7 @@ class Pipeline:
 
 PIPELINES = {
     "exoplanet": Pipeline("small", {"--data": _place}),
-    "market": Pipeline("quick", {"--source": str, "--pace": _seconds, "--leak": None}),
+    "market": Pipeline("quick", {"--source": str, "--pace": _seconds, "--timeout": _seconds, "--leak": None}),
 }
 
 

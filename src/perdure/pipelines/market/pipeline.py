@@ -15,12 +15,19 @@ PHASES = ("quality", "backtest", "load", "base models", "meta-learner", "evaluat
 
 
 def main(
-    preset: str, folder: Path, *, source: str = "synthetic", pace: float = 0.0, leak: bool = False
+    preset: str,
+    folder: Path,
+    *,
+    source: str = "synthetic",
+    pace: float = 0.0,
+    timeout: float = 600.0,
+    leak: bool = False,
 ) -> int:
     """Run or resume the pipeline in `folder`; returns the exit code.
 
     source: "synthetic", "csv:DIR", "yfinance", ... pace: seconds that each symbol waits, so that people can watch.
-    leak: plant a look at the future, which the gate must notice.
+    timeout: seconds after which a symbol that has not come to an end is given up. leak: plant a look at the future,
+    which the gate must notice.
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     # Waiting threads that spin slow every other process down, and win nothing here.
@@ -42,9 +49,9 @@ def main(
         )  # fmt: skip
 
         # 1/8 quality, 2/8 backtest
-        run.map("quality", asked, partial(unit, symbols.inspect), into="quality", data=True, timeout="10m")
+        run.map("quality", asked, partial(unit, symbols.inspect), into="quality", data=True, timeout=timeout)
         done = run.map(
-            "backtest", asked, partial(unit, symbols.backtest), into="samples", data=True, timeout="10m"
+            "backtest", asked, partial(unit, symbols.backtest), into="samples", data=True, timeout=timeout
         )
 
         # 3/8 load
