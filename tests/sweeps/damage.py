@@ -1,0 +1,181 @@
+"""Every file of a run is damaged, one at a time: bits flipped all over it; cut, emptied, deleted; put back to older."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import KILLED
+from sweeps.ledger import Sweep
+from sweeps.subject import Facts, Subject, facts, last_line
+from sweeps.tracer import Call
+
+REGION = 64  # bytes: one bit is flipped in each
+SMALL = 16 << 10  # bytes: larger files are sampled
+SAMPLED = 256  # regions of a larger file
+_WORDS_FOR_LOSS = ("warning: ", "computed again", "computes it again")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What happens to one file."""
+
+    file: str  # relative to the run's folder
+    what: str
+    change: Callable[[bytes], bytes | None]  # None: the file is gone
+
+    def do(self, folder: Path) -> None:
+        path = folder / self.file
+        content = self.change(path.read_bytes())
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.what}"
+
+
+def _flip(place: int, bit: int) -> Callable[[bytes], bytes]:
+    return lambda content: content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+
+
+def _flips(file: str, size: int, *, sampled: int | None) -> Iterator[Damage]:
+    regions = range(-(-size // REGION))
+    if sampled is not None and size > SMALL:
+        regions = range(0, len(regions), max(1, len(regions) // sampled))
+    for region in regions:
+        place = min(size - 1, region * REGION + region * 37 % REGION)
+        yield Damage(file, f"bit {region % 8} of byte {place} flipped", _flip(place, region % 8))
+
+
+def damages(folder: Path, older: Path, *, sampled: int | None = SAMPLED) -> Iterator[Damage]:
+    """All damage that is tried. `older`: the same run at an earlier time."""
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")
+    ):
+        file, size = os.path.relpath(path, folder), path.stat().st_size
+        yield Damage(file, "deleted", lambda content: None)
+        if not size:
+            continue
+        yield Damage(file, "emptied", lambda content: b"")
+        yield Damage(file, "cut in half", lambda content: content[: len(content) // 2])
+        yield Damage(file, "cut by one byte", lambda content: content[:-1])
+        yield from _put_back(path, file, older)
+        yield from _flips(file, size, sampled=sampled)
+
+
+def _put_back(path: Path, file: str, older: Path) -> Iterator[Damage]:
+    earlier = (
+        [older / file]
+        if (older / file).exists()
+        else sorted(older.glob(f"{os.path.dirname(file)}/*.safetensors"))
+    )
+    for copy in earlier[-1:]:
+        if copy.read_bytes() != path.read_bytes():
+            yield Damage(file, f"replaced by an older {copy.name}", lambda _, copy=copy: copy.read_bytes())
+
+
+def killed_run(subject: Subject, folder: Path, older: Path) -> None:
+    """A run that was killed twice; its log is not in its database yet. `older` is it after the first time."""
+    for seam, copy in (("batch.end:4", older), ("batch.end:5", None)):
+        assert subject.run(folder, cold=True, PERDURE_KILL_AT=seam).code == KILLED
+        if copy is not None:
+            shutil.copytree(folder, copy)
+
+
+def stopped_run(subject: Subject, folder: Path, older: Path) -> None:
+    """A run that was killed once, and then stopped in order in the middle of its loop."""
+    assert subject.run(folder, cold=True, PERDURE_KILL_AT="batch.end:4").code == KILLED
+    shutil.copytree(folder, older)
+    renames = []
+
+    def interrupt(call: Call) -> None:
+        if call.name == "rename" and call.path.name.endswith(".tmp"):
+            renames.append(call)
+            if len(renames) == 4:
+                os.kill(call.thread, signal.SIGINT)
+
+    ended = subject.traced(folder, interrupt)
+    assert ended.code == 130, ended.err
+
+
+def completed_run(subject: Subject, folder: Path, older: Path) -> None:
+    """A run that was killed once and then completed."""
+    assert subject.run(folder, cold=True, PERDURE_KILL_AT="batch.end:8").code == KILLED
+    shutil.copytree(folder, older)
+    assert subject.run(folder).code == 0
+
+
+MADE = {"killed": killed_run, "stopped": stopped_run, "completed": completed_run}
+
+
+def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) -> None:
+    """Same bits at a cost within the promise and said; or a clear stop, and a repair that leads to the same bits."""
+    before, spared = facts(run), facts_of_backup(run)
+    for damage in some:
+        folder = subject.scratch / "run"
+        shutil.copytree(run, folder)
+        damage.do(folder)
+        done = subject.run(folder)
+        if done.code:
+            answer, wrong = "stopped, repaired, same bits", _unclear(done.code, done.err, folder)
+            wrong = wrong or _repaired(subject, folder)
+        else:
+            wrong = subject.wrong(folder, done)
+            lost = before - facts(folder) if not wrong else frozenset()
+            answer = "same bits, part of it done again" if lost else "same bits"
+            wrong = wrong or _too_much(damage, lost, spared, done.err)
+            if not wrong and (left := subject.findings(folder)):
+                answer, wrong = "same bits, what is left is found and repaired", _repaired(subject, folder)
+                wrong = wrong and f"after a rerun with the same bits verify finds {left[0]}; {wrong}"
+        sweep.add(damage, answer, wrong)
+        shutil.rmtree(folder)
+
+
+def facts_of_backup(run: Path) -> Facts:
+    """What the rolling backup knows."""
+    place = run.parent / "backup"
+    place.mkdir(exist_ok=True)
+    shutil.copy(run / "run.db.backup", place / "run.db")
+    return facts(place)
+
+
+def _unclear(code: int, said: str, folder: Path) -> str:
+    last = last_line(said)
+    if "Traceback" in said or not last.startswith("perdure: error:"):
+        return f"exits {code} with a traceback: {last}"
+    return "" if str(folder) in last and code in {1, 73, 74} else f"exits {code} and names no file: {last}"
+
+
+def _too_much(damage: Damage, lost: Facts, spared: Facts, said: str) -> str:
+    """Whether more was done again than one generation, one unit, or what the backup did not know; or in silence."""
+    if not lost:
+        return ""
+    if not any(word in said for word in _WORDS_FOR_LOSS):
+        return f"does {len(lost)} things again and does not say so"
+    if damage.file.startswith("run.db"):
+        return (
+            f"does again what the backup knows: {sorted(map(str, lost & spared))[:2]}"
+            if lost & spared
+            else ""
+        )
+    generations = {fact[1:3] for fact in lost if fact[0] == "generation"}
+    units = {fact[1:3] for fact in lost if fact[0] == "unit"}
+    return (
+        f"does again {sorted(generations)}, {sorted(units)}" if len(generations) > 1 or len(units) > 1 else ""
+    )
+
+
+def _repaired(subject: Subject, folder: Path) -> str:
+    """Repair, go on, verify; what is wrong with that."""
+    found = subject.findings(folder, repair=True)
+    if found and found[0].startswith("verify: "):
+        return f"repair: {found[0]}"
+    wrong = subject.wrong(folder, subject.run(folder))
+    left = subject.findings(folder) if not wrong else []
+    return f"after the repair: {wrong or left[0]}" if wrong or left else ""
