@@ -80,7 +80,7 @@ def at_calls(log: Path, work: Path, kills: int) -> tuple[list[Point], list[Point
     if not calls:
         raise UsageError(f"strace saw no call that touched {work}; may it trace processes on this machine?")
     chosen = [calls[number] for number in spread([name for name, _, _ in calls], kills - row)]
-    early = calls[len(calls) // (row + 1)]
+    early = calls[len(calls) // (row + 1) - 1]
     return [_inject(*call) for call in chosen], [_inject(*early)] * row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,8 +84,9 @@ def in_arrays(expected: np.ndarray, found: np.ndarray, where: str) -> Place | No
 def _distance(one: np.ndarray, other: np.ndarray) -> str:
     if one.dtype.kind not in "fiu":
         return ""
-    distance = float(np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))))
-    return f", by up to {distance:.3g}" if math.isfinite(distance) else ""
+    distances = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    distance = float(distances[np.isfinite(distances)].max(initial=0.0))
+    return f", by up to {distance:.3g}" if distance else ""
 
 
 def _in_tables(expected: Any, found: Any, where: str) -> Place | None:
