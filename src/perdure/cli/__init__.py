@@ -38,7 +38,7 @@ def application(only: str | None = None) -> typer.Typer:
     names = list(COMMANDS) if only is None else [only]
     for name in names:
         importlib.import_module(f"perdure.cli.{COMMANDS[name]}")
-    chosen = typer.Typer(**SETTINGS)
+    chosen = typer.Typer(**{**SETTINGS, "add_completion": only is None})
     chosen.callback()(lambda: None)  # one command alone would lose its name
     by_name = {command.name: command for command in app.registered_commands}
     chosen.registered_commands = [by_name[name] for name in names]

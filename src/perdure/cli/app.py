@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from perdure.cli import completion
 from perdure.console import printable
 from perdure.errors import DamagedError, PerdureError, StorageError, UsageError
 from perdure.holding import is_held as is_held  # commands find here what all of them share
@@ -33,7 +34,7 @@ SETTINGS: dict[str, Any] = {
         "130 Ctrl+C, 143 SIGTERM (all saved)."
     ),
     "no_args_is_help": True,
-    "add_completion": False,
+    "add_completion": False,  # but with all commands together
     "rich_markup_mode": None,  # plain help is drawn in a fifth of the time
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -43,10 +44,16 @@ app = typer.Typer(**SETTINGS)  # modules register their commands here
 RunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="RUN", help="A run's folder, or its name under runs/; by default the only one there."
+        metavar="RUN", help="A run's folder, or its name under runs/; by default the only one there.",
+        autocompletion=completion.runs,
+    ),
+]  # fmt: skip
+GivenRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, or its name under runs/.", autocompletion=completion.runs
     ),
 ]
-GivenRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name under runs/.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

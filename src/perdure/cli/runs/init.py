@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from perdure.cli import completion
 from perdure.cli.app import AsJson, command, emit, say
 from perdure.errors import UsageError
 
@@ -22,7 +23,10 @@ KINDS = {
 @command("init")
 def init(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help=f"What it trains with: {', '.join(KINDS)}.")
+        str,
+        typer.Argument(
+            metavar="KIND", help=f"What it trains with: {', '.join(KINDS)}.", autocompletion=completion.kinds
+        ),
     ] = "numpy",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The script to write; never overwritten.")

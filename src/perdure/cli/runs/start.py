@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perdure.cli import completion
 from perdure.cli.app import AsJson, command, emit, reading, say
 from perdure.cli.models.pipelines import PIPELINES, options_of, part_of
 from perdure.errors import UsageError
@@ -55,10 +56,18 @@ class _Started:
 def run(
     context: typer.Context,
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A script, or a built-in pipeline: exoplanet, market.")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A script, or a built-in pipeline: exoplanet, market.",
+            autocompletion=completion.targets,
+        ),
     ],
     run: Annotated[str | None, typer.Option("--run", metavar="DIR", help="The run's folder.")] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="A named set of settings.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A named set of settings.", autocompletion=completion.presets),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
     ] = None,
