@@ -130,8 +130,9 @@ def _proof(folder: Path, reader: Reader) -> Proof | None:
         found = json.loads((folder / "exports" / "proof.json").read_text(encoding="utf-8"))
         known, now = found["basis"], basis_of(reader)
         outdated = any(known.get(path, basis) != basis for path, basis in now.items())
-        return Proof(found["verdict"], found["kills"], found["equal"], found["at"], outdated)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or not one that we know
+        verdict, kills, equal, at = (found[name] for name in ("verdict", "kills", "equal", "at"))
+        return Proof(str(verdict), int(kills), int(equal), float(at), outdated)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # none, or none that we know
         return None
 
 

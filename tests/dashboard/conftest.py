@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made_runs: Path, tmp_path: Path) -> Path:
+    """The runs as a process that has ended left them."""
     shutil.copytree(made_runs, tmp_path / "runs")
+    for lock in (tmp_path / "runs").glob("*/lock"):
+        lock.write_text(json.dumps(json.loads(lock.read_text()) | {"boot": "before"}))
     return tmp_path / "runs"
 
 

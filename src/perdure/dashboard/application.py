@@ -149,7 +149,7 @@ class _Pages:
         return Json(
             found.as_document() | {
                 "id": run, "name": name_of(run), "seq": seen.seq, "message": seen.message,
-                "last_saved_age_s": age, "proof": seen.proof,
+                "last_saved_age_s": age,
                 "actions": actions.possible(found, Deployments.of(seen.place)),
             }
         )  # fmt: skip

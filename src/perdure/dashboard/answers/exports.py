@@ -1,4 +1,4 @@
-"""What a run left for people: results, plots, the report, single files, the proof, the log."""
+"""What a run left for people: results, plots, the report, single files, the log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from perdure.console import lines_of
 from perdure.errors import PerdureError
 
-RESULTS, REPORT, PROOF = "results.json", "report.html", "proof.json"
-_LARGEST = {RESULTS: 16 << 20, PROOF: 4 << 20}  # bytes; larger ones are not what they should be
+RESULTS, REPORT = "results.json", "report.html"
+_LARGEST = 16 << 20  # bytes; larger results are no document to show
 _PLOTS = {".png", ".svg"}
 _LOG_BYTES = 2 << 20  # of the end of a log
 MOST_LINES = 5000
@@ -23,7 +23,7 @@ class NoFileError(PerdureError):
 
 def results(place: Path) -> dict[str, Any]:
     """`results.json`, the plots with a title each, the report's name and the gate's checks, where there are any."""
-    found = _document(place, RESULTS)
+    found = _document(place)
     return {"results": found, "plots": _plots(place), "report": _report(place), "gate": _gate(found)}
 
 
@@ -45,27 +45,11 @@ def _report(place: Path) -> str | None:
     return REPORT if (place / "exports" / REPORT).is_file() else None
 
 
-def proof(place: Path) -> dict[str, Any] | None:
-    """What `perdure prove` found: {"verdict", "kills", "at"}; None where there is nothing of that form."""
-    found = _document(place, PROOF)
-    if not isinstance(found, dict):
-        return None
-    verdict, kills, at = (found.get(name) for name in ("verdict", "kills", "at"))
-    whole = isinstance(kills, int) and not isinstance(kills, bool) and kills >= 0
-    if not (isinstance(verdict, str) and 0 < len(verdict) <= 100 and whole and _is_moment(at)):
-        return None
-    return {"verdict": verdict, "kills": kills, "at": at}
-
-
-def _is_moment(at: object) -> bool:
-    return isinstance(at, int | float) and not isinstance(at, bool) and 0 <= at < 1e11
-
-
-def _document(place: Path, name: str) -> Any:
-    """A JSON document of the exports; None where there is none that can be read."""
+def _document(place: Path) -> Any:
+    """What results.json holds; None where there is nothing that can be read."""
     try:
-        path = file(place, name)
-        return json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST[name] else None
+        path = file(place, RESULTS)
+        return json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST else None
     except (NoFileError, OSError, ValueError, RecursionError):
         return None
 

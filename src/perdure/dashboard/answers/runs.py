@@ -9,11 +9,10 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perdure.dashboard.answers import exports
 from perdure.errors import FormatError, PerdureError, StorageError
 from perdure.overview import Overview, PhaseState, overview
 from perdure.reading import is_run, reading
@@ -46,7 +45,6 @@ class Seen:
 
     place: Path
     overview: Overview
-    proof: dict[str, Any] | None
     seq: int = 0  # of the newest entry of the journal
     message: str | None = None
 
@@ -147,12 +145,11 @@ class Runs:
 
 
 def _look(place: Path, now: float) -> Seen:
-    proof = exports.proof(place)
     try:
         with reading(place) as reader:
-            return Seen(place, overview(place, reader, now=now), proof, _newest(reader))
+            return Seen(place, overview(place, reader, now=now), _newest(reader))
     except PROBLEMS as error:
-        return Seen(place, Overview(str(place), "", _state_of(error)), proof, message=_message(error))
+        return Seen(place, Overview(str(place), "", _state_of(error)), message=_message(error))
 
 
 def summary(run: str, seen: Seen) -> dict[str, Any]:
@@ -162,7 +159,8 @@ def summary(run: str, seen: Seen) -> dict[str, Any]:
         "id": run, "name": name_of(run), "target": found.target, "state": found.state, "alive": found.alive,
         "phase": current_phase(found), "progress": progress(found), "eta_s": found.eta_s,
         "last_saved_at": found.last_saved_at, "failed": found.failed, "attempts": found.attempts,
-        "overhead": found.overhead, "budget": found.budget, "proof": seen.proof, "message": seen.message,
+        "overhead": found.overhead, "budget": found.budget, "message": seen.message,
+        "proof": asdict(found.proof) if found.proof else None,
         "outcome": found.attempt_log[-1].outcome if found.attempt_log else None,  # of the last attempt
     }  # fmt: skip
 
