@@ -36,7 +36,7 @@ function go() {
     live.follow(id);
   }
   draw();
-  live.ask();
+  live.ask(true);
 }
 
 async function refresh() {

@@ -30,12 +30,12 @@ export class Live {
     };
   }
 
-  /** Refresh soon: never two at a time, and never without one after the last change. */
-  async ask() {
+  /** Refresh soon, or at once: never two at a time, and never without one after the last change. */
+  async ask(atOnce = false) {
     if (document.hidden) return;
     if (this.busy) { this.again = true; return; }
     this.busy = true;
-    await new Promise((done) => setTimeout(done, Math.max(0, this.last + LEAST - Date.now())));
+    if (!atOnce) await new Promise((done) => setTimeout(done, Math.max(0, this.last + LEAST - Date.now())));
     this.last = Date.now();
     try {
       await this.refresh();

@@ -30,8 +30,8 @@ const ACTIONS = {
     title: (name) => `Promote a model of ${name}?`,
     text: () => ["It becomes the champion that predictions are made with.", "A model that the gate did not pass needs a reason, which is recorded."],
     confirm: "Promote",
-    fields: (overview) => [
-      { name: "version", label: "Version", type: "number", required: true, value: overview.promotable ?? "" },
+    fields: () => [
+      { name: "version", label: "Version (empty: the challenger)", type: "number" },
       { name: "reason", label: "Reason (needed to override the gate)" },
     ],
   },
@@ -58,10 +58,10 @@ export async function act(name, id, overview, context) {
   const shown = visible(overview.name ?? id);
   const filled = await ask({
     title: action.title(shown, overview), text: action.text(), confirm: action.confirm, dangerous: action.dangerous,
-    fields: action.fields?.(overview) ?? [],
+    fields: action.fields?.() ?? [],
   });
   if (filled === null) return;
-  if (filled.version) filled.version = Number(filled.version);
+  filled.version = filled.version ? Number(filled.version) : null;
   try {
     const { said } = await post(of(id, name), filled);
     toast(visible(said) || "Done.");

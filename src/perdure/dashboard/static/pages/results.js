@@ -37,8 +37,8 @@ export class ResultsPage {
     return [
       report && el("p", { class: "page-head" }, el("a", { class: "button", href: fileOf(this.context.id, report), target: "_blank", rel: "noopener" }, "Open the report in a page of its own")),
       el("div", { class: "columns even" },
-        el("div", { class: "stack" }, this.#metrics()),
-        el("div", { class: "stack" }, gateRows.length > 0 && this.#gate(gateRows), this.#confusion(), registry && this.#registry(registry))),
+        el("div", { class: "stack" }, this.#metrics(), gateRows.length > 0 && registry && this.#registry(registry)),
+        el("div", { class: "stack" }, gateRows.length > 0 && this.#gate(gateRows), this.#confusion(), !gateRows.length && registry && this.#registry(registry))),
       plots.length > 0 && this.#plots(plots),
       this.#breakdowns(),
       this.document && panel("All results", "results.json", island(this.document)),
