@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two test processes; a module stays in one, for its tests share what was expensive to make.
 SPREAD := -n 2 --dist loadscope
 
-.PHONY: demo test check fast crash bench clean
+.PHONY: demo test check fast crash bench lock sbom clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,15 @@ crash: $(VENV)/.dev  ## slow sweeps: kills at every seam, faults, damage
 
 bench: $(VENV)/.bench  ## costs, side by side with other tools
 	$(RUN)/python -m benchmarks
+
+lock: $(VENV)/.dev  ## requirements/dev.txt: the development environment, by version and digest
+	$(RUN)/python requirements/lock.py
+
+sbom: $(VENV)/.dev  ## dist/sbom.json: what the development environment consists of (CycloneDX)
+	$(RUN)/python -m pip install --quiet "cyclonedx-bom>=7"
+	mkdir -p dist
+	$(RUN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.json $(RUN)/python
 
 clean:
 	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .hypothesis

@@ -49,10 +49,8 @@ def test_no_command_lets_a_name_drive_the_terminal(name: str, run: Path) -> None
     assert name in COMMANDS
     result = perdure(name, run, *READING[name])
     assert driving(result.output) == set()
-    assert (
-        ("Traceback" not in result.output
-        and result.exception is None)
-        or isinstance(result.exception, SystemExit)
+    assert ("Traceback" not in result.output and result.exception is None) or isinstance(
+        result.exception, SystemExit
     )
 
 
