@@ -21,6 +21,7 @@ _MODULES = {  # module of this package -> its commands, in the order of the help
     "runs.start": ("run",),
     "runs.status": ("status",),
     "runs.process": ("logs", "stop"),
+    "runs.prove": ("prove",),
     "runs.ui": ("ui",),
     "records.keep": ("backup", "backups", "restore", "reset", "clean"),
     "records.verify": ("verify", "digest", "why"),

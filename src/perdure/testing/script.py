@@ -106,9 +106,10 @@ class Script:
         Raises AssertionError when it came to an end without passing there.
         """
         ended = self.run(folder, PERDURE_KILL_AT=seam, **variables)
-        assert ended.was_killed, (
-            f"{self.words[1]} never passed {seam}; it ended with {ended.code}:\n{ended.last_words}"
-        )
+        if not ended.was_killed:
+            raise AssertionError(
+                f"{self.name} was not killed at {seam}; it ended with {ended.code}:\n{ended.last_words}"
+            )
         return ended
 
     def seams(self, folder: Path, **variables: str) -> list[str]:
