@@ -19,7 +19,10 @@ This page is written by `docs/generate_cli.py` from the commands' own help; chan
 
 TARGET is a script or a built-in pipeline's name. RUN is a run's folder, or its name under `runs/`; where it may be left
 out, the only run under `runs/` of the current folder is meant. Every command has `--json`: standard output is then one
-JSON document, and an error is `{"error", "kind", "exit_code"}`.
+JSON document, and an error is `{"error", "kind", "exit_code", "help"}`: the last is a page of [errors.md](errors.md).
+
+`perdure --install-completion` teaches your shell (bash, zsh, fish, PowerShell) to complete commands, options, runs,
+scripts and presets; `--show-completion` prints what it would install.
 
 | exit code | means |
 |---|---|

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from perdure.cli import completion
+from perdure.cli.links import help_for
 from perdure.console import printable
 from perdure.errors import DamagedError, PerdureError, StorageError, UsageError
 from perdure.holding import is_held as is_held  # commands find here what all of them share
@@ -89,10 +90,13 @@ def outcome(function: Callable[..., int | None], *positional: Any, **named: Any)
 
 
 def fail(error: PerdureError, *, as_json: bool) -> int:
-    """One message on standard error; with `--json` also a document on standard output. Returns the exit code."""
-    print(f"perdure: error: {printable(error)}", file=sys.stderr, flush=True)
+    """One message and where to read more; with `--json` also a document on standard output. Returns the exit code."""
+    address = help_for(error)
+    more = f"\n  see {address}" if address else ""
+    print(f"perdure: error: {printable(error)}{more}", file=sys.stderr, flush=True)
     if as_json:
-        emit({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code})
+        named = {"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}
+        emit(named | {"help": address})
     return error.exit_code
 
 
