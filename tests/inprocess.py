@@ -18,19 +18,7 @@ from perdure.snapshot.track import Track
 from perdure.snapshot.writer import Writer
 from perdure.store import Store
 from perdure.store.generations import Cursor
-
-
-class FakeClock:
-    """A clock that stands still until it is told to move, forwards or back."""
-
-    def __init__(self) -> None:
-        self.wall, self.ticks = 1_000_000.0, 0.0
-
-    def now(self) -> float:
-        return self.wall
-
-    def monotonic(self) -> float:
-        return self.ticks
+from perdure.testing import FakeClock as FakeClock
 
 
 def die(run: perdure.Run) -> None:

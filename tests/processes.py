@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from perdure.store.database import Reader
-from perdure.store.digest import digests
+from perdure.testing import digest as digest
+from perdure.testing.script import KILLED as KILLED
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SOURCE = Path(__file__).parent.parent / "src"
-KILLED = -9
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -47,15 +47,6 @@ def finish(name: str, folder: Path, **variables: str) -> subprocess.CompletedPro
     done = run_script(name, folder, **variables)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def digest(folder: Path) -> dict[str, dict[str, str]]:
-    """Parts by phase: equal for equal bits."""
-    reader = Reader(folder / "run.db")
-    try:
-        return {line.path: line.parts for line in digests(reader)}
-    finally:
-        reader.close()
 
 
 def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
