@@ -1,4 +1,4 @@
-"""`history`, `export`, `sql` and `doctor`."""
+"""`history`, `export` and `sql`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from command_line import answer, perdure
-from perdure.cli.records import doctor
 
 
 def test_history_has_every_entry_of_every_loop(run: Path) -> None:
@@ -105,40 +104,6 @@ def test_sql_cannot_write_elsewhere_either(run: Path, tmp_path: Path) -> None:
 
 def test_hostile_text_in_a_table_is_escaped(run: Path) -> None:
     assert "\x1b" not in perdure("sql", run, "select char(27) || '[2J' as x").stdout
-
-
-def test_doctor_looks_at_disk_and_machine(run: Path) -> None:
-    document = answer("doctor", run)
-    names = [check["name"] for check in document["checks"]]
-    assert names == ["file system", "sync", "locks", "space", "clock", "versions", "SQLite"]
-    assert {check["level"] for check in document["checks"]} <= {"ok", "warning"}
-    assert "ms for 4 kB" in perdure("doctor").stdout
-
-
-@pytest.mark.parametrize(
-    ("kind", "word"),
-    [("nfs4", "network"), ("tmpfs", "memory"), ("overlay", "container"), ("fuse.sshfs", "network")],
-)
-def test_doctor_warns_of_file_systems_that_lose_runs(
-    kind: str, word: str, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor, "_mounted", lambda _: (kind, "/mnt"))
-    first = answer("doctor", run)["checks"][0]
-    assert first["level"] == "warning" and word in first["text"]
-
-
-def test_doctor_calls_too_little_space_a_problem(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from perdure import files
-
-    monkeypatch.setattr(files, "free_bytes", lambda _: 1000)
-    levels = {check["name"]: check["level"] for check in answer("doctor", run, code=1)["checks"]}
-    assert levels["space"] == "problem"
-
-
-def test_doctor_notices_a_clock_that_went_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.time, "time", lambda: 1_000_000_000.0)
-    levels = {check["name"]: check["level"] for check in answer("doctor", run)["checks"]}
-    assert levels["clock"] == "warning"
 
 
 def test_json_stays_json_with_odd_values(run: Path) -> None:

@@ -270,12 +270,6 @@ def is_completed(reader: Reader) -> bool:
     return last is not None and last["outcome"] == "completed" and open_phase is None
 
 
-def needed_bytes(reader: Reader) -> int:
-    """Bytes that the next saves will take: the largest snapshot of each loop, twice over."""
-    rows = reader.rows("SELECT loop, max(size) AS largest FROM snapshots GROUP BY loop")
-    return 2 * sum(int(row["largest"]) for row in rows)
-
-
 def last_refusals(reader: Reader) -> dict[str, tuple[float, list[str]]]:
     """For each phase the changes refused last, unless they were accepted since: when, and what differed."""
     found: dict[str, tuple[float, list[str]]] = {}
