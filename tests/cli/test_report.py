@@ -166,6 +166,17 @@ def test_failed_units_are_named_with_their_reason(place: Path) -> None:
     assert "Failed units" in seen.text and "ValueError: a bad\\x1b[31m unit" in seen.text
 
 
+@pytest.mark.parametrize(("basis", "word"), [({}, "exact"), ({"train": "other code"}, "outdated")])
+def test_a_proof_is_shown_as_long_as_it_is_about_what_ran(
+    basis: dict[str, str], word: str, run: Path
+) -> None:
+    proof = {"verdict": "exact", "kills": 12, "equal": 12, "at": 1.8e9, "basis": basis}
+    (run / "exports" / "proof.json").write_text(json.dumps(proof))
+    answer("report", run)
+    content = (run / "exports" / "report.html").read_text()
+    assert f">{word}</b>" in content and "12 of 12 kills" in content
+
+
 @pytest.mark.parametrize("target", ["none/report.html", "exports"])
 def test_an_output_that_cannot_be_is_a_usage_error(target: str, run: Path) -> None:
     assert answer("report", run, "-o", run / target, code=2)["kind"] == "UsageError"

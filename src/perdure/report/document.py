@@ -59,7 +59,7 @@ def _head(seen: Overview) -> list[str]:
         (duration(worked), "of work", ""),
         *_interrupted(seen),
         *_overhead(seen),
-        *exports.badge(Path(seen.run) / "exports"),
+        *_proof(seen),
     ]
     return [
         page.heading(Path(seen.run).name, 1),
@@ -101,6 +101,17 @@ def _overhead(seen: Overview) -> list[tuple[str, str, str]]:
     budget = "no budget" if seen.budget is None else f"budget {seen.budget:.1%}"
     over = seen.budget is not None and seen.overhead > seen.budget
     return [(f"{seen.overhead:.2%}", f"of the time went into saving ({budget})", "warn" if over else "")]
+
+
+def _proof(seen: Overview) -> list[tuple[str, str, str]]:
+    """The badge of `perdure prove`, where it was asked."""
+    proof = seen.proof
+    if proof is None:
+        return []
+    told = f"proved on {_moment(proof.at)[:10]}: {proof.equal} of {count(proof.kills, 'kill')} ended with the same bits"
+    if proof.outdated:
+        return [("outdated", f"{told}; code, settings or libraries changed since", "warn")]
+    return [(proof.verdict, told, "good" if proof.verdict == "exact" else "bad")]
 
 
 def _told(seen: Overview, worked: float) -> str:

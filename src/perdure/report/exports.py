@@ -1,8 +1,7 @@
-"""What a run's folder of exports adds to its report: plots, a list of files, the proof."""
+"""What a run's folder of exports adds to its report: plots, and a list of files."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,12 +51,3 @@ def is_ours(path: Path) -> bool:
     return (
         not head or f'content="{page.GENERATOR}"'.encode() in head
     )  # empty: damaged, and nobody else's loss
-
-
-def badge(folder: Path) -> list[tuple[str, str, str]]:
-    """What `perdure prove` found, where it was asked."""
-    try:
-        proof = json.loads((folder / "proof.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [("proved", "x", "good")] if proof else []
