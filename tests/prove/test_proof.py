@@ -65,6 +65,20 @@ def test_a_plain_local_variable_that_leaks_is_named_with_its_line(tmp_path: Path
     assert b"smooth" in html(found) and "differs" in headline(found)
 
 
+def test_a_resumed_run_that_fails_is_shown_with_what_it_said(tmp_path: Path) -> None:
+    script = tmp_path / "once.py"
+    script.write_text(
+        "import perdure\n"
+        "with perdure.open('runs/once') as run:\n"
+        "    (run.folder / 'marker').touch(exist_ok=False)\n"
+        "    for unit in run.each('units', 'abcdef'):\n"
+        "        unit.result = unit.key\n"
+    )
+    found = Prover(subject(tmp_path, script), "once.py", 1).prove()
+    assert (found.verdict, found.kills, found.equal, found.difference) == (DIFFERS, 1, 0, None)
+    assert "FileExistsError" in found.problem and any("FileExistsError" in line for line in findings(found))
+
+
 def test_noise_seeded_by_the_time_is_named_and_nothing_is_killed(tmp_path: Path) -> None:
     found = proved(tmp_path, "timed_noise.py", 3)
     assert (found.verdict, found.kills, found.trials) == (NONDETERMINISTIC, 0, ())

@@ -50,9 +50,10 @@ def _difference(proof: Proof) -> dict[str, Any] | None:
 def headline(proof: Proof) -> str:
     """The verdict in one line."""
     if proof.verdict == EXACT:
-        return f"exact: {proof.kills} kills, each resumed run ended with the bits of the uninterrupted one"
+        count = f"{proof.kills} kill{'s' if proof.kills != 1 else ''}"
+        return f"exact: {count}, and each resumed run ended with the bits of the uninterrupted one"
     if proof.verdict == DIFFERS:
-        return f"differs: {proof.kills - proof.equal} of {proof.kills} kills led to other bits"
+        return f"differs: {proof.kills - proof.equal} of {proof.kills} kills did not lead to the same bits"
     return (
         f"nondeterministic: {len(proof.uninterrupted)} runs that nobody killed do not agree with each other"
     )

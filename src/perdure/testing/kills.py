@@ -31,10 +31,11 @@ def spread(passed: Sequence[str], kills: int) -> list[int]:
     if kills >= count:
         return list(range(count))
     chosen: set[int] = set()
-    if kills >= len(set(passed)):
-        for name in dict.fromkeys(passed):
+    names = list(dict.fromkeys(passed))
+    if kills >= len(names):
+        for turn, name in enumerate(names):  # each at another part of the run
             places = [number for number, other in enumerate(passed) if other == name]
-            chosen.add(places[len(places) // 2])
+            chosen.add(places[(2 * turn + 1) * len(places) // (2 * len(names))])
     rest = [number for number in range(count) if number not in chosen]
     missing = kills - len(chosen)
     chosen.update(rest[(2 * i + 1) * len(rest) // (2 * missing)] for i in range(missing))
