@@ -21,6 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 expect = sync_api.expect
+expect.set_options(timeout=15_000)
 
 STATIC = Path(__file__).parents[2] / "src" / "perdure" / "dashboard" / "static"
 TABS = ["overview", "units", "training", "results", "snapshots", "attempts", "journal", "log"]
@@ -275,6 +276,7 @@ def test_ten_thousand_units_are_all_there_and_few_of_them_are_elements(
     page.get_by_label("Find a unit").fill("")
     page.get_by_role("radio", name="All 10,000").click()
     body = page.get_by_role("grid", name="Units")
+    expect(body).to_have_attribute("aria-rowcount", "10000")
     body.focus()
     page.keyboard.press("End")
     expect(page.locator(".detail h2")).to_have_text("shard 09999")

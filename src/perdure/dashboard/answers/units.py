@@ -61,7 +61,7 @@ def _waiting(reader: Reader, phase: str, known: Mapping[str, object], left: int 
 
 def _merged(known: dict[str, dict[str, Any]], keys: Sequence[str], idle: str) -> list[dict[str, Any]]:
     empty = {"state": idle, "tries": 0, "reason": None, "seconds": None, "at": None}
-    order = [*keys, *(key for key in known if key not in set(keys))] if keys else list(known)
+    order = dict.fromkeys([*keys, *known])
     return [known.get(key) or {"key": key, **empty} for key in order]
 
 

@@ -12,6 +12,7 @@ export class Live {
     this.busy = false;
     this.again = false;
     this.last = 0;
+    this.took = 0;
     setInterval(() => this.ask(), POLL);
     document.addEventListener("visibilitychange", () => document.hidden || this.ask());
   }
@@ -35,8 +36,8 @@ export class Live {
     if (document.hidden) return;
     if (this.busy) { this.again = true; return; }
     this.busy = true;
-    if (!atOnce) await new Promise((done) => setTimeout(done, Math.max(0, this.last + LEAST - Date.now())));
-    this.last = Date.now();
+    if (!atOnce) await new Promise((done) => setTimeout(done, Math.max(0, this.last + Math.max(LEAST, this.took) - Date.now())));
+    const began = Date.now();
     try {
       await this.refresh();
       this.status(this.source?.readyState === EventSource.OPEN ? "live" : "polling");
@@ -44,6 +45,8 @@ export class Live {
       this.status("lost", error);
     }
     this.busy = false;
+    this.last = Date.now();
+    this.took = this.last - began; // what takes long is asked for less often
     if (this.again) { this.again = false; this.ask(); }
   }
 }

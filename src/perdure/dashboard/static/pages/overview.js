@@ -66,12 +66,11 @@ function notice(overview) {
 }
 
 function figures(overview) {
-  const running = overview.state === "running";
   const over = overview.budget !== null && overview.overhead !== null && overview.overhead > overview.budget;
   const share = overview.budget && overview.overhead !== null ? Math.min(1, overview.overhead / overview.budget) : 0;
   return el("dl", { class: "figures" },
     figure("Progress", progress(shareDone(overview)), currently(overview)),
-    figure("Time left", running ? duration(overview.eta_s) : "–", running && overview.eta_s === null ? "no rate known yet" : running ? `until about ${moment(Date.now() / 1000 + overview.eta_s)}` : null),
+    timeLeft(overview),
     figure("Last save", since(overview.last_saved_at), overview.last_saved_at ? `at ${moment(overview.last_saved_at)}` : null),
     figure("Saving costs", percent(overview.overhead, 2), [overview.budget === null ? "no budget" : `of ${percent(overview.budget)} allowed`,
       el("span", { class: `meter ${over ? "over" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: `${100 * share}%` } }))]),
@@ -79,6 +78,14 @@ function figures(overview) {
     figure("Saved by resuming", duration(overview.saved_s), overview.saved_s ? "of work not done again" : "nothing to save yet"),
     overview.failed > 0 && figure("Failed units", el("span", { class: "bad" }, count(overview.failed)), el("a", { href: linkTo(overview.id, "units") }, "Show them")),
     overview.models > 0 && figure("Models trained", count(overview.models), "loops at their end"));
+}
+
+/** Of the whole run; or of its present phase, where later ones have not shown how long they take. */
+function timeLeft(overview) {
+  if (overview.state !== "running") return figure("Time left", "–");
+  if (overview.eta_s !== null) return figure("Time left", duration(overview.eta_s), `until about ${moment(Date.now() / 1000 + overview.eta_s)}`);
+  const now = overview.phases.find((phase) => phase.state === "running" && !phase.name.includes("/") && phase.eta_s !== null);
+  return now ? figure("Time left", duration(now.eta_s), ["for ", el("bdi", null, visible(now.name)), "; what follows is not known yet"]) : figure("Time left", "–", "no rate known yet");
 }
 
 /** The mean over the top-level phases of what is done. */

@@ -25,11 +25,11 @@ export class UnitsPage {
     this.list = new LongTable({ label: "Units", open: (unit) => this.#choose(unit.key), columns: [
       { title: "Unit", width: "minmax(90px, 1.2fr)", cell: (unit) => el("bdi", null, visible(unit.key) || "(no name)") },
       { title: "State", width: "104px", cell: (unit) => badge(unit.state) },
-      { title: "Group", width: "minmax(80px, 1fr)", narrow: false, cell: (unit) => el("bdi", null, visible(unit.group)) },
+      { title: "Group", width: "minmax(80px, 1fr)", narrow: false, optional: (unit) => unit.group, cell: (unit) => el("bdi", null, visible(unit.group)) },
       { title: "Took", width: "68px", number: true, cell: (unit) => duration(unit.at ? unit.seconds : null) },
       { title: "Tries", width: "48px", number: true, narrow: false, cell: (unit) => count(unit.tries) },
       { title: "When", width: "92px", number: true, narrow: false, cell: (unit) => since(unit.at) },
-      { title: "Reason", width: "minmax(120px, 2fr)", narrow: false, class: "reason", cell: (unit) => el("bdi", null, visible(unit.reason)) },
+      { title: "Reason", width: "minmax(120px, 2fr)", narrow: false, class: "reason", optional: (unit) => unit.reason, cell: (unit) => el("bdi", null, visible(unit.reason)) },
     ] });
     this.type = settled((text) => { this.text = text; this.context.redraw(); }, 120);
   }
@@ -76,7 +76,7 @@ export class UnitsPage {
         : [!this.grid && panel("Grid", plural(fitting.length, "unit"), many ? island(this.mosaic) : tiles(fitting, this.chosen, (key) => this.#choose(key)),
           waiting > 0 && !many && el("p", { class: "note" }, `${plural(waiting, "more unit")} not started yet.`)),
           this.#detail(units.find((unit) => unit.key === this.chosen)),
-          panel("List", plural(fitting.length, "unit"), island(this.list))],
+          panel("List", waiting > 0 ? `${count(fitting.length)} begun, ${count(waiting)} not started` : plural(fitting.length, "unit"), island(this.list))],
     ];
   }
 

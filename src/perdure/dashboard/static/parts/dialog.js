@@ -1,6 +1,7 @@
 // Questions before an action, and what came of it.
 
 import { el } from "../core/dom.js";
+import { prose } from "./pieces.js";
 
 /** Ask; the promise gives what was filled in, or null. fields: [{name, label, type?, required?, value?}] */
 export function ask({ title, text, confirm, dangerous = false, fields = [] }) {
@@ -12,7 +13,7 @@ export function ask({ title, text, confirm, dangerous = false, fields = [] }) {
     const close = (value) => { dialog.close(); dialog.remove(); answer(value); };
     const form = el("form", { onsubmit: (event) => { event.preventDefault(); close(Object.fromEntries(inputs.map(([f, input]) => [f.name, input.value]))); } },
       el("h2", { id: "question" }, title),
-      text.map((line) => el("p", null, line)),
+      text.map((line) => el("p", null, prose(line))),
       inputs.map(([field, input]) => el("label", { class: "field tall", for: `field-${field.name}` }, el("span", null, field.label), input)),
       el("div", { class: "buttons" },
         el("button", { type: "button", class: "button", onclick: () => close(null) }, "Cancel"),

@@ -6,12 +6,13 @@ const ROW = 34; // pixels; style.css has the same
 const BEYOND = 8; // rows made above and below what is in sight
 
 export class LongTable {
-  /** columns: [{title, width (a grid track), cell(row), number?, narrow? (the track on a phone, or false for none)}]; open(row): one was chosen. */
+  /** columns: [{title, width (a grid track), cell(row), number?, narrow? (the track on a phone, or false
+   * for none), optional? (left out where this is true of no row)}]; open(row): one was chosen. */
   constructor({ label, columns, open, height = 420 }) {
-    Object.assign(this, { columns, open, height, rows: [], chosen: -1 });
+    Object.assign(this, { columns, open, height, rows: [], chosen: -1, filled: new Set() });
     this.space = el("div", { class: "long-space" });
     this.body = el("div", { class: "long-body", tabindex: 0, role: "grid", "aria-label": label, onkeydown: (event) => this.#key(event) }, this.space);
-    this.body.addEventListener("scroll", () => this.#draw(), { passive: true });
+    this.body.addEventListener("scroll", () => { this.frame ??= requestAnimationFrame(() => { this.frame = null; this.#draw(); }); }, { passive: true });
     this.head = el("div", { class: "long-head long-row", "aria-hidden": "true" },
       columns.map((c) => el("span", { class: c.number && "number" }, c.title)));
     this.element = el("div", { class: "long" }, this.head, this.body);
@@ -23,12 +24,13 @@ export class LongTable {
   update(rows) {
     const was = this.rows[this.chosen];
     this.rows = rows;
+    this.filled = new Set(this.columns.filter((c) => c.optional && rows.some(c.optional)));
     this.chosen = was === undefined ? -1 : rows.findIndex((row) => row.id === was.id);
     this.#draw();
   }
 
   #draw() {
-    const columns = this.narrow.matches ? this.columns.filter((c) => c.narrow !== false) : this.columns;
+    const columns = this.columns.filter((c) => !(this.narrow.matches && c.narrow === false) && (!c.optional || this.filled.has(c)));
     const tracks = columns.map((c) => (this.narrow.matches && c.narrow) || c.width).join(" ");
     [...this.head.children].forEach((cell, n) => { cell.hidden = !columns.includes(this.columns[n]); });
     this.head.style.gridTemplateColumns = tracks;

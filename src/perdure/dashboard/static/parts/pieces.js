@@ -11,9 +11,14 @@ export function panel(title, aside, ...content) {
     content);
 }
 
+/** A sentence in which `words` in backticks are code. */
+export function prose(text) {
+  return text.split("`").map((part, n) => (n % 2 ? el("code", null, part) : part));
+}
+
 /** What is said where there is nothing to show: what would appear here, and what to do. */
 export function empty(title, hint) {
-  return el("div", { class: "empty" }, el("p", { class: "empty-title" }, title), hint && el("p", null, hint));
+  return el("div", { class: "empty" }, el("p", { class: "empty-title" }, title), hint && el("p", null, prose(hint)));
 }
 
 /** A figure with its name; `note` is a line below. */
