@@ -15,9 +15,10 @@ from typing import Any
 
 from perdure.dashboard.answers.registry import Deployments
 from perdure.errors import UsageError
-from perdure.holding import held, is_held, stop
+from perdure.holding import stop
 from perdure.overview import Overview
 from perdure.reading import reading
+from perdure.store.database import Row
 
 STOPPING_SECONDS = 40.0  # longer than the 25 s that a run may take for its last save
 _STARTING_SECONDS = 150.0  # `perdure run --detach` waits 120 s for the run to open
@@ -45,18 +46,29 @@ class Request:
 
 
 def possible(seen: Overview, deployments: Deployments | None) -> list[str]:
-    """Names of the actions that make sense now."""
+    """Names of the actions that make sense now. Whether a process is alive does not tell: it may have left the run."""
+    running = seen.state == "running"
     found = {
-        "stop": seen.alive,
-        "reset": not seen.alive and seen.attempts > 0,
-        "retry": not seen.alive and seen.failed > 0,
+        "stop": running,
+        "reset": not running and seen.attempts > 0,
+        "retry": not running and seen.failed > 0,
         "promote": deployments is not None and deployments.can_promote,
         "rollback": deployments is not None and deployments.can_roll_back,
     }
     return [name for name, makes_sense in found.items() if makes_sense]
 
 
+def _last_attempt(place: Path) -> Row:
+    with reading(place) as reader:
+        row = reader.row("SELECT command, outcome FROM attempts ORDER BY id DESC LIMIT 1") if reader else None
+    if row is None:
+        raise UsageError(f"nothing was recorded in {place} yet")
+    return row
+
+
 def _stop(place: Path, _: Request) -> str:
+    if _last_attempt(place)["outcome"] != "running":
+        raise UsageError(f"no process works on {place}")
     ended = stop(place, timeout=STOPPING_SECONDS)
     if ended.stopped:
         return f"process {ended.pid} has saved and ended"
@@ -64,32 +76,31 @@ def _stop(place: Path, _: Request) -> str:
 
 
 def _reset(place: Path, _: Request) -> str:
-    from perdure.store import archive
-
-    with reading(place) as reader:  # nothing to copy, or a newer format: refused before anything is touched
-        if reader is None:
-            raise UsageError(f"nothing was recorded in {place} yet")
-    with held(place) as now:
-        before = archive.reset(place, now=now)
-    return f"starts over; the state before is backup {before.name}" if before else "starts over"
+    """By the command, in a process of its own: the lock must not name the dashboard, which lives on."""
+    done = _answer([sys.executable, "-m", "perdure", "reset", str(place.absolute()), "--json"], Path.cwd())
+    backup = done["backup"]
+    return f"starts over; the state before is backup {backup['name']}" if backup else "starts over"
 
 
 def _retry(place: Path, _: Request) -> str:
-    if is_held(place):
-        raise UsageError(f"a process works on {place}; stop it first")
-    with reading(place) as reader:
-        row = reader.row("SELECT command FROM attempts ORDER BY id DESC LIMIT 1") if reader else None
-    if row is None:
-        raise UsageError(f"nothing was recorded in {place} yet")
-    words, folder = again(row["command"], place)
+    words, folder = again(_last_attempt(place)["command"], place)
+    return f"process {_answer(words, folder)['pid']} tries the failed units again"
+
+
+def _answer(words: Sequence[str], folder: Path) -> Any:
+    """The JSON document of a command. Raises UsageError with what it says when it fails."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-    done = subprocess.run(
-        words, cwd=folder, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        errors="backslashreplace", timeout=_STARTING_SECONDS,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            words, cwd=folder, env=inherited, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="backslashreplace", timeout=_STARTING_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{shlex.join(words)} has not answered within {_STARTING_SECONDS:.0f} s") from None
     if done.returncode:
-        raise UsageError(done.stderr.strip()[-2000:] or f"it ended with {done.returncode}")
-    return f"process {json.loads(done.stdout)['pid']} tries the failed units again"
+        said = done.stderr.strip()[-2000:].removeprefix("perdure: error: ")
+        raise UsageError(said or f"{shlex.join(words)} ended with {done.returncode}")
+    return json.loads(done.stdout)
 
 
 def again(command: str, place: Path) -> tuple[list[str], Path]:
@@ -99,17 +110,17 @@ def again(command: str, place: Path) -> tuple[list[str], Path]:
     folder, then beside the run. Raises UsageError where that does not lead to the very same command.
     """
     try:
-        words = shlex.split(command)
+        typed = shlex.split(command)
     except ValueError:
-        words = []
-    if words[:2] == ["perdure", "run"]:
-        words = _without(words[2:], _DROPPED)
-    if _HIDDEN in command or not words or words[0] == "perdure":
+        typed = []
+    by_perdure = typed[:2] == ["perdure", "run"]
+    words = _without(typed[2:], _DROPPED) if by_perdure else typed
+    target = next((word for number, word in enumerate(words) if _is_target(words, number)), "")
+    folder = _folder_of(target, place, by_perdure=by_perdure)
+    if _HIDDEN in command or folder is None:
         raise UsageError(
             f"the recorded command ({command}) cannot be repeated from here; add --retry-failed to it in a terminal"
         )
-    target = next((number for number, word in enumerate(words) if _is_target(words, number)), 0)
-    folder = _folder_of(words[target], place)
     options = ["--run", str(place.absolute()), "--retry-failed", "--detach", "--json"]
     return [sys.executable, "-m", "perdure", "run", *options, *words], folder
 
@@ -136,17 +147,17 @@ def _without(words: Sequence[str], options: Mapping[str, int]) -> list[str]:
     return kept
 
 
-def _folder_of(target: str, place: Path) -> Path:
-    """Where the target was started: where it is found as it was written."""
-    above = [place.absolute().parent.parent, *list(place.absolute().parents)[2:5]]
-    if not target.endswith(".py") and "/" not in target:
-        return above[0]  # a built-in pipeline
-    for folder in (Path.cwd(), *above, place.absolute().parent):
-        if (folder / target).is_file():
+def _folder_of(target: str, place: Path, *, by_perdure: bool) -> Path | None:
+    """Where the target was started: where it is found as it was written. A script inside the run's own folder does not
+    count: a run folder that came from elsewhere must not bring code with it."""
+    beside = list(place.absolute().parents)[:4]
+    if by_perdure and target.isidentifier():
+        return beside[1]  # a built-in pipeline
+    for folder in (Path.cwd(), beside[1], beside[0], *beside[2:]) if target.endswith(".py") else ():
+        script = folder / target
+        if script.is_file() and not script.resolve().is_relative_to(place.resolve()):
             return folder
-    raise UsageError(
-        f"the script {target} is neither in {Path.cwd()} nor beside the run; run it with --retry-failed in a terminal"
-    )
+    return None
 
 
 def _promote(place: Path, asked: Request) -> str:

@@ -148,7 +148,7 @@ class _Pages:
         age = None if saved is None else max(0.0, self.watched.now() - saved)
         return Json(
             found.as_document() | {
-                "id": run, "name": name_of(run), "seq": seen.seq, "message": seen.message,
+                "id": run, "name": name_of(run), "seq": seen.seq, "message": seen.message, "command": seen.command,
                 "last_saved_age_s": age,
                 "actions": actions.possible(found, Deployments.of(seen.place)),
             }

@@ -73,7 +73,11 @@ class Deployments:
 
     @property
     def can_roll_back(self) -> bool:
-        return any(one["replaced"] is not None for one in self.log)
+        """Whether a champion stands on another one: each promotion lies on those before, a rollback takes one off."""
+        height = 0
+        for one in self.log:
+            height += 1 if one["action"] == "promote" else -1
+        return height > 1
 
     def as_document(self) -> dict[str, Any]:
         return {

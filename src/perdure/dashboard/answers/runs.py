@@ -46,6 +46,7 @@ class Seen:
     place: Path
     overview: Overview
     seq: int = 0  # of the newest entry of the journal
+    command: str | None = None  # of the last attempt, without secrets: what a retry repeats
     message: str | None = None
 
 
@@ -147,7 +148,7 @@ class Runs:
 def _look(place: Path, now: float) -> Seen:
     try:
         with reading(place) as reader:
-            return Seen(place, overview(place, reader, now=now), _newest(reader))
+            return Seen(place, overview(place, reader, now=now), *_newest(reader))
     except PROBLEMS as error:
         return Seen(place, Overview(str(place), "", _state_of(error)), message=_message(error))
 
@@ -165,9 +166,13 @@ def summary(run: str, seen: Seen) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _newest(reader: Reader | None) -> int:
-    row = reader.row("SELECT max(seq) FROM journal") if reader is not None else None
-    return int(row[0] or 0) if row else 0
+def _newest(reader: Reader | None) -> tuple[int, str | None]:
+    """The journal's newest number, and the last attempt's command."""
+    if reader is None:
+        return 0, None
+    (seq,) = reader.rows("SELECT max(seq) FROM journal")[0]
+    last = reader.row("SELECT command FROM attempts ORDER BY id DESC LIMIT 1")
+    return int(seq or 0), last["command"] if last is not None else None
 
 
 def _state_of(error: BaseException) -> str:
