@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two test processes; a module stays in one, for its tests share what was expensive to make.
 SPREAD := -n 2 --dist loadscope
 
-.PHONY: demo test check fast crash bench lock sbom clean
+.PHONY: demo test check fast crash bench lock sbom docs clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.dev
 	$(RUN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(RUN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 demo: $(VENV)/.demo  ## run both pipelines, be killed, resume, compare
@@ -56,5 +60,8 @@ sbom: $(VENV)/.dev  ## dist/sbom.json: what the development environment consists
 	$(RUN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.json $(RUN)/python
 
+docs: $(VENV)/.docs  ## the documentation's site, in site/; every link within it must lead somewhere
+	$(RUN)/zensical build --clean --strict
+
 clean:
-	rm -rf $(VENV) runs dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs dist site .mypy_cache .ruff_cache .hypothesis
