@@ -183,6 +183,7 @@ def test_a_killed_run_is_shown_interrupted_and_its_curves_go_on_after_the_resume
         training = start_training(scratch, folder / "live")
         _wait_for_iterations(page, stood + 3)
         expect(page.get_by_role("heading", name="1 interruption")).to_be_visible()
+        assert page.evaluate(_MARKED) > 100, "no line is drawn where it was interrupted"
         expect(page.locator(".run-title .badge").first).to_have_text("running")
         assert page.evaluate("window.sameDocument"), "the page was loaded again"
 
@@ -195,6 +196,19 @@ def test_a_killed_run_is_shown_interrupted_and_its_curves_go_on_after_the_resume
     finally:
         training.kill()
         training.wait()
+
+
+# Pixels of the first chart in the colour of interruptions.
+_MARKED = """() => {
+  const canvas = document.querySelector(".chart canvas"), pen = canvas.getContext("2d");
+  const colour = getComputedStyle(document.documentElement).getPropertyValue("--interrupted").trim();
+  const wanted = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4)
+    found += wanted.every((part, n) => Math.abs(part - data[i + n]) < 12) && data[i + 3] > 200;
+  return found;
+}"""
 
 
 def _iterations(page: Any) -> int:

@@ -97,7 +97,7 @@ export function shareDone(overview) {
 }
 
 function currently(overview) {
-  const now = overview.phases.filter((phase) => phase.state === "running" || phase.state === "stopped" || phase.state === "failed").at(-1);
+  const now = overview.phases.findLast((phase) => !phase.name.includes("/") && ["running", "stopped", "failed"].includes(phase.state));
   return now && overview.state !== "completed" ? el("bdi", null, `in ${visible(now.name)}`) : null;
 }
 

@@ -13,20 +13,19 @@ const ALIKE = { lr: "learning_rate" };
 
 export class TrainingPage {
   constructor(context) {
-    Object.assign(this, { context, loop: null, history: null, charts: new Map() });
+    Object.assign(this, { context, chosen: null, history: null, charts: new Map() });
   }
 
   open(rest) {
-    if (!rest || rest === this.loop) return;
-    Object.assign(this, { loop: rest, history: null });
-    this.charts.clear();
+    if (rest) this.chosen = rest;
   }
 
   async load(overview) {
-    const wanted = this.loop ?? overview.phases.find((phase) => phase.kind === "range" && phase.state === "running")?.name;
-    const history = await get(of(this.context.id, "history"), { loop: wanted });
-    if (this.loop !== null && this.loop !== wanted) return;
-    this.loop = history.loop;
+    const chosen = this.chosen; // none: the loop that runs, or that logged last
+    const loop = chosen ?? overview.phases.find((phase) => phase.kind === "range" && phase.state === "running")?.name;
+    const history = await get(of(this.context.id, "history"), { loop });
+    if (chosen !== this.chosen) return;
+    if (history.loop !== this.history?.loop) this.charts.clear();
     this.history = history;
   }
 
@@ -37,7 +36,7 @@ export class TrainingPage {
     const phase = overview.phases.find((one) => one.name === history.loop);
     return [
       el("div", { class: "page-head" },
-        select("Loop", history.loops.map((loop) => ({ value: loop, label: visible(loop) })), history.loop, (loop) => { location.hash = linkTo(this.context.id, "training", loop); }),
+        select("Loop", [...new Set([...history.loops, history.loop])].map((loop) => ({ value: loop, label: visible(loop) })), history.loop, (loop) => { location.hash = linkTo(this.context.id, "training", loop); }),
         phase && el("div", { class: "loop-state" }, badge(phaseState(phase, overview)), el("span", null, `${count(phase.reached)}${phase.total ? ` of ${count(phase.total)}` : ""} iterations`), phase.total ? bar(phase.reached, 0, phase.total, phaseState(phase, overview)) : null)),
       history.positions.length ? this.#curves() : empty("Nothing was logged in this loop.", "Call `run.log(loss=...)` in its body, and curves appear here."),
       this.#interruptions(),
@@ -45,13 +44,13 @@ export class TrainingPage {
   }
 
   #curves() {
-    const { positions, series, interruptions, saves, provisional_from: provisional } = this.history;
+    const { positions, series, interruptions, provisional_from: provisional } = this.history;
     const x = positions.map((position) => position + 1);
     const marks = interruptions.map((one) => ({ ...one, x: one.position + 0.5 }));
     const groups = grouped(series);
     for (const [name, lines] of groups) {
       if (!this.charts.has(name)) this.charts.set(name, new Chart({ title: name, sync: "training" }));
-      this.charts.get(name).update({ x, lines, marks, saves, provisionalFrom: provisional === null ? null : provisional + 1 });
+      this.charts.get(name).update({ x, lines, marks, provisionalFrom: provisional === null ? null : provisional + 1 });
     }
     return [
       el("p", { class: "chart-key dim" }, `${plural(positions.length, "point")} over iterations counted from 1. `,

@@ -1,7 +1,7 @@
 // A line chart over the positions of a loop, with each interruption marked. Drag zooms; a double click shows all.
 
 import { el } from "../core/dom.js";
-import { number, words } from "../core/format.js";
+import { number, plural, words } from "../core/format.js";
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 210;
@@ -10,7 +10,7 @@ export class Chart {
   /** title: names the quantity; sync: charts of one name share the cursor. */
   constructor({ title, sync }) {
     Object.assign(this, { title, sync, plot: null, shape: "", data: null });
-    this.host = el("div", { class: "chart-host" });
+    this.host = el("div", { class: "chart-host", role: "img" });
     this.legend = el("div", { class: "chart-legend" });
     this.element = el("figure", { class: "chart" },
       el("figcaption", null, el("strong", null, words(title)), this.legend), this.host);
@@ -19,10 +19,12 @@ export class Chart {
   }
 
   /** x: positions counted from 1; lines: {name: values}; marks: [{x, at, outcome}]; provisionalFrom: an x, or null. */
-  update({ x, lines, marks, saves, provisionalFrom }) {
+  update({ x, lines, marks, provisionalFrom }) {
     this.data = [x, ...Object.values(lines)];
     this.names = Object.keys(lines);
-    Object.assign(this, { marks, saves, provisionalFrom });
+    Object.assign(this, { marks, provisionalFrom });
+    const last = this.names.map((name) => `${words(name)} ${number(lines[name].findLast((value) => value !== null))}`);
+    this.host.setAttribute("aria-label", `${words(this.title)} over ${plural(x.length, "point")}, ${plural(marks.length, "interruption")} marked; last: ${last.join(", ")}`);
     this.#draw();
   }
 
@@ -93,7 +95,7 @@ export class Chart {
     pen.strokeStyle = pen.fillStyle = colour;
     pen.lineWidth = unit;
     for (const mark of this.marks) {
-      const x = Math.round(plot.valToPos(mark.x, "x", true));
+      const x = Math.round(plot.valToPos(mark.x, "x", true)) + 0.5; // the middle of a pixel: a sharp line
       if (x < left || x > left + width) continue;
       pen.setLineDash([4 * unit, 3 * unit]);
       pen.beginPath();
