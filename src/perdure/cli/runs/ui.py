@@ -19,12 +19,10 @@ _HOST = "127.0.0.1"
 def ui(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[FOLDER]", help="The folder of the runs, or one run's. [default: runs]"),
+        typer.Argument(metavar="FOLDER", help="The folder of the runs, or one run's. [default: runs]"),
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 8181,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open a browser, or only print the address.")
-    ] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Show all runs of a folder in a browser, live.
@@ -44,7 +42,7 @@ def ui(
         else:
             say(f"the dashboard is at {dashboard.address} (Ctrl+C ends it)")
         sys.stdout.flush()
-        dashboard.serve(listener, browser=browser)
+        dashboard.serve(listener, browser=not no_browser)
     return 0
 
 
