@@ -70,7 +70,10 @@ class Fingerprint:
         """Take it from JSON; raises FormatError when a part is missing."""
         missing = [field.name for field in dataclasses.fields(cls) if field.name not in document]
         if missing:
-            raise FormatError(f"a recorded fingerprint lacks {', '.join(missing)}; run `perdure verify`")
+            raise FormatError(
+                f"run.db holds a damaged fingerprint, which lacks {', '.join(missing)}; `perdure verify --repair` mends "
+                "what it can, and `perdure backups` lists what can be restored"
+            )
         return cls(**{field.name: dict(document[field.name]) for field in dataclasses.fields(cls)})
 
     @property

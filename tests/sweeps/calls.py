@@ -15,32 +15,34 @@ from sweeps.tracer import KILL, Answer, Call
 from sweeps.warm import Done
 
 LOOK_BACK = 60  # calls: commits are closer together than that
+DATABASE_FILES = {"run.db", "run.db-wal", "run.db-journal"}
 SYNCS = {"fsync", "fdatasync"}
 
 
 class Acknowledged:
     """A visitor that knows what the run has acknowledged, and hands calls on to `answer`.
 
-    At a "commit.after" what the database holds is acknowledged, unless another thread has written to the log since
-    its last sync. Before call `since` it does not look.
+    At a "commit.after" what the database holds is acknowledged, unless another thread is in the middle of a commit.
+    Before call `since` it does not look.
     """
 
     def __init__(self, folder: Path, *, since: int = 0) -> None:
         self.folder, self.since = folder, since
-        self.last = 0
         self.facts: Facts = frozenset()
-        self.is_synced = True
+        self.last = 0
+        self.committing: set[int] = set()  # threads
 
     def __call__(self, call: Call) -> Answer:
         if call.index == 0:
-            if self.is_synced and self.last >= self.since and _is_commit(call):
-                self.facts = facts(self.folder)
+            if _is_commit(call):
+                self.committing.discard(call.thread)
+                if not self.committing and self.last >= self.since:
+                    self.facts = facts(self.folder)
             return None
         self.last = call.index
-        answer = self.answer(call)
-        if call.path.name.endswith("-wal") and answer is None:
-            self.is_synced = call.name in SYNCS
-        return answer
+        if call.path.name in DATABASE_FILES and call.name not in SYNCS:
+            self.committing.add(call.thread)
+        return self.answer(call)
 
     def answer(self, call: Call) -> Answer:
         return None

@@ -13,10 +13,12 @@ from processes import KILLED
 from sweeps.ledger import Sweep
 from sweeps.subject import Facts, Subject, facts, last_line
 from sweeps.tracer import Call
+from sweeps.warm import Done
 
 REGION = 64  # bytes: one bit is flipped in each
 SMALL = 16 << 10  # bytes: larger files are sampled
 SAMPLED = 256  # regions of a larger file
+CHANGED = 73  # the exit code
 _WORDS_FOR_LOSS = ("warning: ", "computed again", "computes it again")
 
 
@@ -122,12 +124,16 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
         shutil.copytree(run, folder)
         damage.do(folder)
         done = subject.run(folder)
-        if done.code:
-            answer, wrong = "stopped, repaired, same bits", _unclear(done.code, done.err, folder)
-            wrong = wrong or _repaired(subject, folder)
+        if done.code == CHANGED:  # a damaged fingerprint cannot be told from a change
+            answer, wrong = "stopped 73, the same bits with --accept-changes", _kept(subject, folder)
+        elif done.code:
+            answer, wrong = (
+                "stopped, repaired, same bits",
+                _unclear(done, folder) or _repaired(subject, folder),
+            )
         else:
             wrong = subject.wrong(folder, done)
-            lost = before - facts(folder) if not wrong else frozenset()
+            lost = done_again(before, facts(folder)) if not wrong else frozenset()
             answer = "same bits, part of it done again" if lost else "same bits"
             wrong = wrong or _too_much(damage, lost, spared, done.err)
             if not wrong and (left := subject.findings(folder)):
@@ -135,6 +141,14 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
                 wrong = wrong and f"after a rerun with the same bits verify finds {left[0]}; {wrong}"
         sweep.add(damage, answer, wrong)
         shutil.rmtree(folder)
+
+
+def done_again(before: Facts, after: Facts) -> Facts:
+    """What was lost, or made once more by the newest attempt. Damage to the time that a row was made is neither."""
+    newest = max((fact[-2] for fact in after), default=0, key=int)
+    made = {fact[:-2] for fact in after}
+    again = {fact[:-2] for fact in after if fact[-2] == newest}
+    return frozenset(fact for fact in before if fact[:-2] not in made or fact[:-2] in again)
 
 
 def facts_of_backup(run: Path) -> Facts:
@@ -145,11 +159,16 @@ def facts_of_backup(run: Path) -> Facts:
     return facts(place)
 
 
-def _unclear(code: int, said: str, folder: Path) -> str:
-    last = last_line(said)
-    if "Traceback" in said or not last.startswith("perdure: error:"):
-        return f"exits {code} with a traceback: {last}"
-    return "" if str(folder) in last and code in {1, 73, 74} else f"exits {code} and names no file: {last}"
+def _kept(subject: Subject, folder: Path) -> str:
+    return subject.wrong(folder, subject.run(folder, PERDURE_ACCEPT_CHANGES="1"))
+
+
+def _unclear(done: Done, folder: Path) -> str:
+    said = done.err[done.err.rfind("perdure: error:") :]
+    if "Traceback" in done.err or not said.startswith("perdure: error:"):
+        return f"exits {done.code} with a traceback: {last_line(done.err)}"
+    is_clear = done.code in {1, 74} and (str(folder) in said or "run.db" in said)
+    return "" if is_clear else f"exits {done.code} and names no file: {said}"
 
 
 def _too_much(damage: Damage, lost: Facts, spared: Facts, said: str) -> str:
@@ -157,7 +176,7 @@ def _too_much(damage: Damage, lost: Facts, spared: Facts, said: str) -> str:
     if not lost:
         return ""
     if not any(word in said for word in _WORDS_FOR_LOSS):
-        return f"does {len(lost)} things again and does not say so"
+        return f"does again, and does not say so: {sorted(map(str, lost))[:2]}"
     if damage.file.startswith("run.db"):
         return (
             f"does again what the backup knows: {sorted(map(str, lost & spared))[:2]}"

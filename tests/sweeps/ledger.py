@@ -30,6 +30,7 @@ class Sweep:
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
     possible: int = 0  # states there are; `tried` of them were chosen
+    log: str = ""  # a file for failures as they come
 
     @property
     def tried(self) -> int:
@@ -40,8 +41,8 @@ class Sweep:
         self.answers["FAILED" if wrong else answer] += 1
         if wrong:
             self.failures.append(f"{state}: {wrong}")
-            if path := os.environ.get("SWEEP_LOG"):
-                with Path(path).open("a") as log:
+            if self.log:
+                with Path(self.log).open("a") as log:
                     print(f"{self.name}, {self.subject}, {self.failures[-1]}", file=log)
 
 
@@ -51,7 +52,7 @@ LEDGER: list[Sweep] = []
 @contextmanager
 def counted(name: str, subject: str, *, possible: int = 0) -> Iterator[Sweep]:
     """A sweep that is entered in the ledger whatever becomes of it."""
-    sweep = Sweep(name, subject, possible=possible)
+    sweep = Sweep(name, subject, possible=possible, log=os.environ.get("SWEEP_LOG", ""))
     LEDGER.append(sweep)
     began = time.monotonic()
     try:

@@ -99,8 +99,11 @@ def memory(subject: Subject, sweep: Sweep, values: Sequence[int]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def crowd(sweep: Sweep, folder: Path, number: int, source: Path) -> None:
-    """So many starts at once: one holds the run, the others exit 75, name the holder and write nothing."""
+def crowd(sweep: Sweep, folder: Path, number: int, source: Path, *, patience: float = 240) -> None:
+    """So many starts at once: one holds the run, the others exit 75, name the holder and write nothing.
+
+    patience: seconds for them to find out.
+    """
     command = [sys.executable, str(SCRIPTS / "slow.py")]
     named = environment(folder, SLOW="stuck", PYTHONPATH=str(source))
     started = [
@@ -108,7 +111,7 @@ def crowd(sweep: Sweep, folder: Path, number: int, source: Path) -> None:
         for _ in range(number)
     ]
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + patience
         while sum(process.poll() is None for process in started) > 1 and time.monotonic() < deadline:
             time.sleep(0.1)
         holders = [process for process in started if process.poll() is None]

@@ -31,8 +31,8 @@ _ACKNOWLEDGED = (
     "SELECT 'unit', phase, key, digest, attempt, at FROM units WHERE state = 'done'",
     "SELECT 'generation', loop, generation, position, stream, batch, final, parts, attempt, at FROM snapshots "
     "WHERE state != 'damaged'",
-    "SELECT 'entry', h.loop, h.seq, h.entry, h.attempt FROM history h WHERE h.seq < (SELECT logged FROM snapshots s "
-    "WHERE s.loop = h.loop AND s.state = 'kept' ORDER BY s.generation DESC LIMIT 1)",
+    "SELECT 'entry', h.loop, h.seq, h.entry, h.attempt, h.at FROM history h WHERE h.seq < "
+    "(SELECT logged FROM snapshots s WHERE s.loop = h.loop AND s.state = 'kept' ORDER BY s.generation DESC LIMIT 1)",
 )
 
 
