@@ -94,7 +94,9 @@ def eta(seen: Overview) -> str:
     known = [phase.eta_s for phase in seen.phases if "/" not in phase.name and phase.eta_s]
     if seen.eta_s is None:
         return f", more than {duration(sum(known))} left" if known else ""
-    return f", {duration(seen.eta_s)} left"
+    return (
+        f", {duration(seen.eta_s)} left" if seen.eta_s else ""
+    )  # 0: the script has not said what comes next
 
 
 def _phases(seen: Overview) -> str:
@@ -168,7 +170,7 @@ def _proof(seen: Overview) -> str:
     if found is None:
         return ""
     said = {
-        "exact": f"exact after {found.kills} kills",
+        "exact": f"exact after {found.kills} kill{'' if found.kills == 1 else 's'}",
         "differs": f"differs after {found.kills - found.equal} of {found.kills} kills",
     }.get(found.verdict, "the script is not deterministic")
     older = "; outdated: code, settings or libraries changed since" if found.outdated else ""
