@@ -52,7 +52,7 @@ export function phaseState(phase, overview) {
 /** What `perdure prove` found, if it was asked. */
 export function proofBadge(proof) {
   if (!proof) return null;
-  const good = ["proven", "equal", "identical", "passed"].includes(proof.verdict);
+  const good = proof.verdict === "exact";
   return el("span", { class: `badge proof ${good ? "is-completed" : "is-failed"}`, title: `perdure prove: ${visible(proof.verdict)}, ${plural(proof.kills, "kill")}` },
-    icon(good ? "proof" : "failed"), good ? `proven, ${plural(proof.kills, "kill")}` : `proof: ${visible(proof.verdict)}`);
+    icon(good ? "proof" : "failed"), good ? `proven exact, ${plural(proof.kills, "kill")}` : `proof: ${visible(proof.verdict)}`);
 }

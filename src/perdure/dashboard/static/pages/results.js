@@ -15,7 +15,7 @@ const TITLES = {
   reliability: "Reliability: do probabilities mean what they say?", recovery_map: "Injected planets that were found",
   gallery: "Light curves: hits and misses, whole and folded", saliency: "What the network looks at", blocks: "AUC by forward block",
   equity: "Long-short portfolio after costs", regimes: "Regimes", importance: "SHAP: importance of features", swarm: "SHAP: what each feature adds",
-  waterfall: "SHAP: one forecast explained",
+  waterfall: "SHAP: one forecast explained", proof: "Proof",
 };
 const HEADLINE = ["metrics/metrics", "assessment/overall"]; // where the two pipelines keep what counts most
 
