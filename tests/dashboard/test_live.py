@@ -144,17 +144,24 @@ def test_the_death_of_a_process_is_told_although_nothing_is_written(dashboard, t
     assert visitor.ask("/api/runs/idle")["state"] == "stopped"
 
 
-def test_the_printed_address_is_the_one_that_the_browser_opens(tmp_path: Path) -> None:
+def test_the_browser_is_started_with_an_address_that_is_good_only_once(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     program = script(tmp_path, BROWSER, name="browser.py")
     child = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path / "opened")], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env=environment(XDG_STATE_HOME=str(tmp_path / "state")),
+        env=environment(XDG_STATE_HOME=str(tmp_path / "state"), BROWSER="one"),
     )  # fmt: skip
     assert child.stdout is not None
     line = child.stdout.readline()
     wait_for(lambda: (tmp_path / "opened").exists() and (tmp_path / "opened").read_text())
-    assert (tmp_path / "opened").read_text() in line and line.count("\n") == 1
+    opened = (tmp_path / "opened").read_text()
+    printed = next(word for word in line.split() if word.startswith("http"))
+    assert (tmp_path / "state" / "perdure" / "dashboard-token").read_text() in printed
+    assert opened != printed, "others can see with what a browser is started"
+    assert Visitor(opened).ask("/api/session")["token"] in printed
+    with pytest.raises(AssertionError):
+        Visitor(opened)
+    assert Visitor(printed).ask("/api/runs")["runs"] == []
     child.send_signal(signal.SIGINT)
     assert child.wait(timeout=60) == 0
     child.communicate()

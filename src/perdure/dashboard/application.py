@@ -122,7 +122,7 @@ class _Pages:
     # -- the page ------------------------------------------------------------------------------------------------
 
     def login(self, request: Request) -> Response:
-        if not self.access.is_token(request.query_params.get("token", "")):
+        if not self.access.admits(request.query_params.get("token", "")):
             return Json({"error": "the token is not right; open the address that `perdure ui` printed"}, 401)
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(self.access.cookie, self.access.token, httponly=True, samesite="strict", path="/")

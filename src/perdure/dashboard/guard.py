@@ -11,7 +11,7 @@ import re
 import secrets
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -74,6 +74,7 @@ class Access:
 
     token: str
     port: int
+    _invitations: set[str] = field(default_factory=set)
 
     @property
     def cookie(self) -> str:
@@ -83,7 +84,23 @@ class Access:
     @property
     def address(self) -> str:
         """What a person opens."""
-        return f"http://127.0.0.1:{self.port}{LOGIN}?token={self.token}"
+        return self._address(self.token)
+
+    def invitation(self) -> str:
+        """An address that is good for one login: what a browser is started with, other users of the machine can see."""
+        code = secrets.token_urlsafe(32)
+        self._invitations.add(code)
+        return self._address(code)
+
+    def _address(self, code: str) -> str:
+        return f"http://127.0.0.1:{self.port}{LOGIN}?token={code}"
+
+    def admits(self, given: str) -> bool:
+        """Whether this opens the door: the token, or an invitation that was not used yet."""
+        if given in self._invitations:
+            self._invitations.discard(given)
+            return True
+        return self.is_token(given)
 
     def is_host(self, host: str) -> bool:
         return host in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}

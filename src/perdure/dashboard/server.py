@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from dataclasses import dataclass
@@ -22,25 +24,36 @@ from perdure.reading import is_run
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """What `perdure ui` serves. `address` holds the token."""
+    """What `perdure ui` serves."""
 
     folder: Path
-    address: str
+    access: Access
     app: Starlette
     watch: Watch
+
+    @property
+    def address(self) -> str:
+        """What a person opens; it holds the token."""
+        return self.access.address
 
     def serve(self, listener: socket.socket, *, browser: bool) -> None:
         """Answer until Ctrl+C or SIGTERM; open a browser first, if asked to."""
         config = uvicorn.Config(
-            self.app, log_level="error", access_log=False, lifespan="off", server_header=False,
+            self.app, log_level="error", access_log=False, lifespan="off", server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=3,
         )  # fmt: skip
-        if browser:
-            threading.Thread(target=webbrowser.open, args=(self.address,), daemon=True).start()
+        if browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(self.access.invitation(),), daemon=True).start()
         try:
             _server(config, self.watch).run(sockets=[listener])
         except KeyboardInterrupt:
             pass  # the way to end it
+
+
+def _has_screen() -> bool:
+    """Whether a browser would get a window; one for the terminal would fight with what is printed there."""
+    wanted = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in wanted)
 
 
 def _server(config: Any, watch: Watch) -> Any:
@@ -61,4 +74,4 @@ def open_dashboard(folder: Path, *, port: int) -> Dashboard:
     runs = Runs(folder.parent, only=folder.name) if is_run(folder) else Runs(folder)
     access = Access(token(token_file()), port)
     watch = Watch(runs)
-    return Dashboard(folder, access.address, application(runs, access, watch), watch)
+    return Dashboard(folder, access, application(runs, access, watch), watch)

@@ -37,18 +37,27 @@ def history(reader: Reader | None, seen: Overview, *, loop: str | None) -> dict[
         if chosen is None:
             return empty | {"interruptions": [], "saves": []}
         rows = reader.rows(
-            "SELECT seq, position, entry, attempt FROM history WHERE loop = ? ORDER BY seq", (chosen,)
+            "SELECT position, entry FROM history WHERE loop = ? AND (? - position) % ? = 0 ORDER BY seq",
+            (chosen, *_newest_and_step(reader, chosen)),
         )
-        saves = reader.rows(
-            "SELECT position, logged, state FROM snapshots WHERE loop = ? ORDER BY generation", (chosen,)
+        begun = reader.rows(
+            "SELECT attempt, min(position), max(position) FROM history WHERE loop = ? GROUP BY attempt",
+            (chosen,),
         )
+        saves = reader.rows("SELECT DISTINCT position FROM snapshots WHERE loop = ? ORDER BY 1", (chosen,))
+        provisional_from = _provisional_from(reader, seen, chosen)
     positions, entries = _points(rows)
     return {
         "loops": sorted(loops), "loop": chosen, "positions": positions, "series": _series(entries),
-        "provisional_from": _provisional_from(rows, saves, seen, chosen),
-        "interruptions": _interruptions(rows, seen, chosen),
-        "saves": sorted({row["position"] for row in saves}),
+        "provisional_from": provisional_from, "interruptions": _interruptions(begun, seen, chosen),
+        "saves": [row["position"] for row in saves],
     }  # fmt: skip
+
+
+def _newest_and_step(reader: Reader, loop: str) -> tuple[int, int]:
+    """The newest position, and of how many positions one is read."""
+    first, last = reader.rows("SELECT min(position), max(position) FROM history WHERE loop = ?", (loop,))[0]
+    return (last, math.ceil((last - first + 1) / MOST_POINTS)) if last is not None else (0, 1)
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[dict[str, Any]]]:
@@ -83,26 +92,31 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _provisional_from(rows: Sequence[Row], saves: Sequence[Row], seen: Overview, loop: str) -> int | None:
+def _provisional_from(reader: Reader, seen: Overview, loop: str) -> int | None:
     if not any(phase.name == loop and phase.kind == "range" for phase in seen.phases):
         return None  # a unit's own log commits with the unit
-    logged = max((row["logged"] for row in saves if row["state"] == "kept"), default=0)
-    return next((row["position"] for row in rows if row["seq"] >= logged), None)
+    row = reader.row(
+        "SELECT min(position) FROM history WHERE loop = ? AND seq >= "
+        "(SELECT coalesce(max(logged), 0) FROM snapshots WHERE loop = ? AND state = 'kept')",
+        (loop, loop),
+    )
+    return row[0] if row else None
 
 
-def _interruptions(rows: Sequence[Row], seen: Overview, loop: str) -> list[dict[str, Any]]:
-    """Where an attempt ended and the next one went on, and where the run stands still now."""
+def _interruptions(begun: Sequence[Row], seen: Overview, loop: str) -> list[dict[str, Any]]:
+    """Where an attempt ended and the next one went on, and where the run stands still now.
+
+    begun: the first and last position that each attempt has logged.
+    """
     attempts = {attempt.id: attempt for attempt in seen.attempt_log}
-    first: dict[int, int] = {}
-    for row in rows:
-        first.setdefault(row["attempt"], row["position"])
+    first = {number: position for number, position, _ in begun}
     found = []
     for before, after in itertools.pairwise(sorted(first)):
         found += [(number, first[after]) for number in range(before, after)]
     phase = next((phase for phase in seen.phases if phase.name == loop), None)
-    if rows and not seen.alive and phase is not None and phase.state != "completed":
-        last = max(first)
-        found += [(number, rows[-1]["position"] + 1) for number in sorted(attempts) if number >= last]
+    if begun and seen.state != "running" and phase is not None and phase.state != "completed":
+        reached = max(position for _, _, position in begun) + 1
+        found += [(number, reached) for number in sorted(attempts) if number >= max(first)]
     return [
         {
             "position": position, "outcome": attempts[number].outcome,
