@@ -108,22 +108,22 @@ def html(proof: Proof) -> bytes:
         f"{duration(min(proof.uninterrupted))}, all of this took {duration(proof.seconds)}. perdure {__version__}, "
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}."
     )
-    names = ("killed at", "died there", "had saved", "result")
+    names = ("killed at", "died there", "resumed at", "result")
     parts = [
-        heading(f"Proof of {proof.target}", 1),
+        heading(f"Proof of {Path(proof.target).name}", 1),
         paragraph(headline(proof), "good" if proof.verdict == EXACT else "bad"),
         paragraph(facts, "dim"),
         *(paragraph(line) for line in findings(proof)),
         table(names, rows(proof)) if proof.trials else "",
     ]
-    return page(f"Proof of {proof.target}", parts)
+    return page(f"Proof of {Path(proof.target).name}", parts)
 
 
 def badge(proof: Proof) -> bytes:
     """An SVG for a README."""
     said = f"exact, {proof.kills} kills" if proof.verdict == EXACT else proof.verdict
     colour = "#1e7b45" if proof.verdict == EXACT else "#b3261e"
-    left, right = 58, 16 + 7 * len(said)
+    left, right = 58, 14 + round(6.4 * len(said))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" '
         f'aria-label="perdure: {text(said)}"><title>perdure prove: {text(headline(proof))}</title>'

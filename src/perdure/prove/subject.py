@@ -19,7 +19,7 @@ from perdure.testing.script import COMPLETE, KILLED, Script
 _POLL = 0.01  # seconds between two looks at a process
 _TICK = 0.5  # seconds between two signs of life
 _ALL_GENERATIONS = 1_000_000_000
-_NOTHING = "nothing"
+_NOTHING = "the start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def saved(folder: Path) -> str:
             return (
                 reached[0]
                 if reached
-                else (f"{done} {'phase' if done == 1 else 'phases'}" if done else _NOTHING)
+                else (f"{done} {'phase' if done == 1 else 'phases'} done" if done else _NOTHING)
             )
     except PerdureError:  # it died while it made the database
         return _NOTHING

@@ -217,7 +217,7 @@ def _leave(proof: Proof, place: Path, *, as_json: bool) -> None:
         emit({**report.document(proof), "files": paths})
         return
     if proof.trials:
-        names = ("killed at", "died", "had saved", "result")
+        names = ("killed at", "died", "resumed at", "result")
         say(table(names, report.rows(proof), width=terminal_width()), "")
     say(f"{proof.target}: {report.headline(proof)}", *(f"  {line}" for line in report.findings(proof)))
     say(*(f"{name:<7}{path}" for name, path in zip(("data", "page", "badge"), paths, strict=True)))
