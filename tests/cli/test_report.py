@@ -59,7 +59,7 @@ def test_a_run_that_completes_leaves_a_page_that_needs_nothing_else(run: Path) -
     seen = Seen(run / "exports" / "report.html")
     assert "script" not in seen.elements and "link" not in seen.elements
     assert all(target.startswith("data:") for target in seen.targets)
-    assert seen.elements.count("svg") == 3  # when it ran, score, loss
+    assert seen.elements.count("svg") == 2  # when it ran, and loss; score only counts on
     digest = {line["path"]: line["digest"] for line in answer("digest", run)["phases"]}
     for word in ("prepare", "samples", "train", "completed", "uninterrupted", "numpy", *digest.values()):
         assert word in seen.text
@@ -214,6 +214,18 @@ def test_a_chart_of_equal_values_of_one_point_and_of_a_wide_range_can_be_drawn()
     assert "nan" not in flat + wide
     assert "logarithmic" in wide and "logarithmic" not in flat
     assert wide.count('class="cut"') == 1
+
+
+def test_many_phases_within_units_are_folded_and_long_tables_too(tmp_path: Path) -> None:
+    with library.open(tmp_path / "run", budget=None) as run:
+        for unit in run.each("models", ["a", "b"], version="1"):
+            for epoch in run.range("fit", 2, version="1"):
+                run.log(**{f"m{i}": 1.0 / (epoch + i + 1) for i in range(20)})
+            unit.result = unit.key
+    seen = Seen(tmp_path / "run" / "exports" / "report.html")
+    assert seen.elements.count("details") == 2
+    assert "2 phases within these" in seen.text and "and 15 rows more" in seen.text
+    assert seen.elements.count("polyline") == 40
 
 
 def test_numbers_that_are_not_finite_leave_a_gap_and_are_counted(tmp_path: Path) -> None:

@@ -68,13 +68,15 @@ class _Scale:
             low, high, at = math.log(low), math.log(high), math.log(value)
         return self._start + (at - low) / (high - low) * (self._end - self._start)
 
-    def ticks(self) -> list[float]:
+    def ticks(self, *, whole: bool = False) -> list[float]:
+        """Round values to name; whole: no fractions, for iterations."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             return [10.0**power for power in range(first, last + 1, max(1, (last - first) // 4))]
         rough = (self.high - self.low) / 4
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * unit for unit in (1, 2, 2.5, 5, 10) if power * unit >= rough * 0.999)
+        step = max(step, 1.0) if whole and self.high - self.low >= 1 else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [place * step for place in range(first, last + 1)]
 
@@ -88,7 +90,7 @@ def _grid(x: _Scale, y: _Scale) -> str:
     )
     below = "".join(
         f'<text x="{x(at):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{number(at)}</text>'
-        for at in x.ticks()
+        for at in x.ticks(whole=True)
     )
     return f'{across}<path class="axis" d="M{_LEFT} {bottom}H{_WIDTH - _RIGHT}"/>{below}'
 

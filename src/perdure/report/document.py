@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from perdure.store.digest import digests
 
 _MOST_CHARTS = 40
 _MOST_ROWS = 200
+_SHOWN_ROWS = 25  # of a table whose rest is folded
 _MOST_SERIES = 4  # in one chart
 _CELLS = (
     500_000  # of user tables; beyond, digests take seconds, and the page made at each end leaves them out
@@ -130,6 +132,13 @@ def _told(seen: Overview, worked: float) -> str:
     )
 
 
+def _open_end(seen: Overview) -> str:
+    last = seen.attempt_log[-1]
+    if last.outcome == "completed":
+        return "some of its phases are not through"
+    return cause(last.outcome, last.exit_code)
+
+
 # -- attempts and phases -----------------------------------------------------------------------------------------
 
 
@@ -153,15 +162,28 @@ def _attempts(reader: Reader, seen: Overview) -> list[str]:
 
 
 def _phases(reader: Reader, seen: Overview) -> list[str]:
+    """Those within the units of others are folded."""
     spans = record.spans(reader, seen.attempt_log)
-    rows = [_phase(phase, spans.get(phase.name)) for phase in seen.phases[:_MOST_ROWS]]
-    more = len(seen.phases) - len(rows)
     head = ("phase", "kind", "state", "done", "failed", "of", "started", "time at work")
-    return [
-        page.heading("Phases"),
-        page.table(head, rows),
-        *([page.paragraph(f"and {more} more", "dim")] if more else []),
-    ]
+    outer, inner = (
+        [_phase(phase, spans.get(phase.name)) for phase in seen.phases if ("/" in phase.name) == nested]
+        for nested in (False, True)
+    )
+    shown = [page.heading("Phases"), page.table(head, outer[:_MOST_ROWS])]
+    if inner:
+        shown.append(
+            page.folded(f"{count(len(inner), 'phase')} within these", page.table(head, inner[:_MOST_ROWS]))
+        )
+    return shown
+
+
+def _long(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table; what goes beyond a screen is folded."""
+    parts = [page.table(head, rows[:_SHOWN_ROWS])]
+    if len(rows) > _SHOWN_ROWS:
+        rest = rows[_SHOWN_ROWS:]
+        parts.append(page.folded(f"and {count(len(rest), 'row')} more", page.table(head, rest)))
+    return parts
 
 
 def _phase(phase: PhaseState, span: record.Span | None) -> list[object]:
@@ -176,41 +198,37 @@ def _phase(phase: PhaseState, span: record.Span | None) -> list[object]:
 
 def _curves(log: Sequence[LoopLog]) -> list[str]:
     """A chart for each name, with its validation beside it; dashed lines mark interruptions."""
-    drawn = [loop for loop in log if any(len(curve.values) > 1 for curve in loop.curves)]
-    if not drawn:
+    charts = [_chart(group, loop) for loop in log for group in _groups(loop.curves).values()]
+    if not charts:
         return []
-    parts = [
+    told = "Over iterations. Dashed lines mark where the run was interrupted and went on."
+    if len(charts) > _MOST_CHARTS:
+        told += f" The first {_MOST_CHARTS} of {len(charts)} charts; `perdure history` has all numbers."
+    shown = "".join(charts[:_MOST_CHARTS])
+    return [
         page.heading("Curves"),
-        page.paragraph(
-            "Over iterations. Dashed lines mark where the run was interrupted and went on.", "dim"
-        ),
+        page.paragraph(told, "dim"),
+        *(_thinned(loop) for loop in log if loop.stride > 1),
+        f'<div class="charts">{shown}</div>',
     ]
-    left = _MOST_CHARTS
-    for loop in drawn:
-        groups = list(_groups(loop.curves).values())[:left]
-        left -= len(groups)
-        if groups:
-            charts = "".join(_chart(group, loop) for group in groups)
-            parts += [page.heading(loop.loop, 3), *_thinned(loop), f'<div class="charts">{charts}</div>']
-    if not left:
-        parts.append(
-            page.paragraph(f"The first {_MOST_CHARTS} charts; `perdure history` has all numbers.", "dim")
-        )
-    return parts
 
 
-def _thinned(loop: LoopLog) -> list[str]:
-    if loop.stride == 1:
-        return []
-    told = f"{loop.entries:,} entries; one in {loop.stride} was read for these curves."
-    return [page.paragraph(told, "dim")]
+def _thinned(loop: LoopLog) -> str:
+    told = f"{loop.loop} has {loop.entries:,} entries; one in {loop.stride} was read for its curves."
+    return page.paragraph(told, "dim")
+
+
+def _is_counter(curve: Curve) -> bool:
+    """Whether the numbers only count on, such as the rounds so far: nothing to look at."""
+    steps = {after - before for before, after in itertools.pairwise(curve.values)}
+    return len(steps) == 1 and steps.pop() >= 1 and all(value == int(value) for value in curve.values)
 
 
 def _groups(found: Sequence[Curve]) -> dict[str, list[Curve]]:
     """loss and val_loss belong together."""
     groups: dict[str, list[Curve]] = {}
     for curve in found:
-        if len(curve.values) > 1:
+        if len(curve.values) > 1 and not _is_counter(curve):
             plain = next(
                 (curve.name.removeprefix(p) for p in _VALIDATION if curve.name.startswith(p)), curve.name
             )
@@ -221,9 +239,10 @@ def _groups(found: Sequence[Curve]) -> dict[str, list[Curve]]:
 
 def _chart(group: Sequence[Curve], loop: LoopLog) -> str:
     words = [
-        (f"s{i}", f"{curve.name}, last {number(curve.values[-1])}" + (
+        ("", loop.loop),
+        *((f"s{i}", f"{curve.name}, last {number(curve.values[-1])}" + (
             f" ({curve.missing} not finite)" if curve.missing else ""))
-        for i, curve in enumerate(group)
+        for i, curve in enumerate(group)),
     ]  # fmt: skip
     return page.figure(curves.chart(group, takeovers=loop.takeovers), page.legend(words))
 
@@ -244,7 +263,7 @@ def _values(log: Sequence[LoopLog]) -> list[str]:
     more = len(rows) - _MOST_ROWS
     return [
         page.heading("Logged values"),
-        page.table(head, rows[:_MOST_ROWS]),
+        *_long(head, rows[:_MOST_ROWS]),
         *([page.paragraph(f"and {more} more: `perdure history`", "dim")] if more > 0 else []),
     ]
 
@@ -261,7 +280,7 @@ def _failures(reader: Reader, seen: Overview) -> list[str]:
     return [
         page.heading("Failed units"),
         page.paragraph(f"{told} And {more} more." if more else told, "dim"),
-        page.table(("phase", "unit", "tries", "reason"), rows),
+        *_long(("phase", "unit", "tries", "reason"), rows),
     ]
 
 

@@ -24,10 +24,11 @@ p,ul{max-width:46rem}li,p,h1,td{overflow-wrap:anywhere}code{font-size:.92em}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.7rem;margin:1.2rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.55rem .8rem}
 .card b{display:block;font-size:1.15rem}.card span{color:var(--dim);font-size:.85rem}
+summary{cursor:pointer;color:var(--dim);font-size:.88rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;margin:.4rem 0;font-size:.88rem;font-variant-numeric:tabular-nums}
 td,th{border-bottom:1px solid var(--line);padding:.25rem 1rem .25rem 0;text-align:left;vertical-align:top}
 th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right}td.hex{font-family:ui-monospace,monospace;font-size:.8rem}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1rem 1.4rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr));gap:1rem 1.4rem}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:0 2rem;align-items:start}
 figure{margin:0 0 .6rem;break-inside:avoid}figcaption{font-size:.88rem}
 svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:var(--dim)}
@@ -108,6 +109,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, hexadecimal:
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def folded(summary: str, content: str) -> str:
+    """HTML that a reader opens who wants it."""
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
+
+
 def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
@@ -127,8 +133,10 @@ def _cell(cell: object) -> str:
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:
-    """Words after the colour that they explain; the colour is a class of the style."""
-    return " &nbsp; ".join(f'<i class="{kind}"></i>{text(words)}' for kind, words in entries)
+    """Words after the colour that they explain; the colour is a class of the style, or none."""
+    return " &nbsp; ".join(
+        (f'<i class="{kind}"></i>' if kind else "") + text(words) for kind, words in entries
+    )
 
 
 def figure(content: str, caption: str) -> str:
