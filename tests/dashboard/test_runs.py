@@ -118,6 +118,16 @@ def _strange_facts(place: Path) -> None:
         connection.execute("UPDATE meta SET value = '17' WHERE key = 'phases'")
 
 
+def _strange_names(place: Path) -> None:
+    with sqlite3.connect(place / "run.db") as connection:
+        connection.execute("UPDATE meta SET value = '[1, null]' WHERE key = 'phases'")
+
+
+def _endless_facts(place: Path) -> None:
+    with sqlite3.connect(place / "run.db") as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'phases'", ("[" * 100_000,))
+
+
 def _text_for_a_database(place: Path) -> None:
     (place / "run.db").write_text("this is no database " * 200)
 
@@ -127,7 +137,7 @@ def _text_for_a_database(place: Path) -> None:
     [
         (_damaged, "damaged"), (_newer, "newer"), (_half, "new"), (_emptied, "damaged"),
         (_without_database, "damaged"), (_without_a_table, "damaged"), (_strange_facts, "damaged"),
-        (_text_for_a_database, "damaged"),
+        (_text_for_a_database, "damaged"), (_strange_names, "damaged"), (_endless_facts, "damaged"),
     ],
 )  # fmt: skip
 def test_a_run_that_cannot_be_read_is_one_line_with_its_message_and_the_others_stay(
@@ -145,6 +155,20 @@ def test_a_run_that_cannot_be_read_is_one_line_with_its_message_and_the_others_s
         answer = browser.get(f"/api/runs/grid/{part}?phase=models")
         assert answer.status_code in {200, 409}, part
         assert answer.status_code == 200 or answer.json()["error"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(folder: Path, browser) -> None:
+    for name in ("run.log", "run.db-shm", "run.db-wal"):
+        (folder / "grid" / name).unlink(missing_ok=True)
+        os.mkfifo(folder / "grid" / name)
+    assert browser.get("/api/runs/grid/log").json()["lines"] == []
+    assert "grid" in lines(browser)
+    shutil.copytree(folder / HOSTILE_NAME, folder / "locked")
+    (folder / "locked" / "lock").unlink()
+    os.mkfifo(folder / "locked" / "lock")
+    assert "locked" not in lines(browser)
 
 
 def test_a_folder_without_permission_is_one_line_too(folder: Path, browser, monkeypatch) -> None:

@@ -79,7 +79,7 @@ def application(runs: Runs, access: Access, watch: Watch) -> Starlette:
         Route("/runs/{run}/files/{path:path}", pages.file),
         *(Route(f"/runs/{{run}}/{name}", pages.action(name), methods=["POST"]) for name in actions.ACTIONS),
     ]  # fmt: skip
-    problems: dict[Any, Any] = dict.fromkeys((*PROBLEMS, RecursionError), _problem)
+    problems: dict[Any, Any] = dict.fromkeys(PROBLEMS, _problem)
     return Starlette(
         routes=[
             Route(LOGIN, pages.login), Route("/", pages.index), Mount("/api", routes=api),

@@ -69,8 +69,11 @@ def file(place: Path, name: str) -> Path:
 
 def log(place: Path, *, lines: int) -> dict[str, Any]:
     """The last lines of run.log, without control characters."""
+    path = place / "run.log"
+    if path.is_symlink() or not path.is_file():
+        return {"lines": []}
     try:
-        with (place / "run.log").open("rb") as stream:
+        with path.open("rb") as stream:
             size = stream.seek(0, 2)
             start = stream.seek(max(0, size - _LOG_BYTES))
             text = stream.read().decode(errors="backslashreplace")

@@ -20,7 +20,10 @@ from perdure.store.database import DATABASE, Reader
 from perdure.store.lock import read_holder
 
 # What reading a damaged database may end with: rows that make no sense fail where they are used.
-PROBLEMS = (PerdureError, sqlite3.Error, OSError, ValueError, TypeError, LookupError, AttributeError)
+PROBLEMS = (
+    PerdureError, sqlite3.Error, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
 _HEADER = 48  # bytes: the first copy of the write-ahead log's index header, which every commit changes
 Mark = tuple[object, ...]
 
@@ -47,6 +50,8 @@ class Seen:
     overview: Overview
     seq: int = 0  # of the newest entry of the journal
     command: str | None = None  # of the last attempt, without secrets: what a retry repeats
+    phase: str | None = None  # the first that began and is not through
+    progress: float | None = None  # share of the run that is done, 0 to 1
     message: str | None = None
 
 
@@ -89,8 +94,10 @@ class Runs:
         place = self.folder / name
         try:
             real = not place.is_symlink() or place.resolve().is_relative_to(self.folder.resolve())
-            return place if real and place.is_dir() and is_run(place) else None
-        except OSError:
+            return (
+                place if real and place.is_dir() and is_run(place) and _is_readable(place / "lock") else None
+            )
+        except (OSError, ValueError):
             return None
 
     @contextmanager
@@ -148,7 +155,8 @@ class Runs:
 def _look(place: Path, now: float) -> Seen:
     try:
         with reading(place) as reader:
-            return Seen(place, overview(place, reader, now=now), *_newest(reader))
+            found = overview(place, reader, now=now)
+            return Seen(place, found, *_newest(reader), _current_phase(found), _progress(found))
     except PROBLEMS as error:
         return Seen(place, Overview(str(place), "", _state_of(error)), message=_message(error))
 
@@ -158,7 +166,7 @@ def summary(run: str, seen: Seen) -> dict[str, Any]:
     found = seen.overview
     return {
         "id": run, "name": name_of(run), "target": found.target, "state": found.state, "alive": found.alive,
-        "phase": current_phase(found), "progress": progress(found), "eta_s": found.eta_s,
+        "phase": seen.phase, "progress": seen.progress, "eta_s": found.eta_s,
         "last_saved_at": found.last_saved_at, "failed": found.failed, "attempts": found.attempts,
         "overhead": found.overhead, "budget": found.budget, "message": seen.message,
         "proof": asdict(found.proof) if found.proof else None,
@@ -192,13 +200,12 @@ def _top(found: Overview) -> list[PhaseState]:
     return [phase for phase in found.phases if "/" not in phase.name]
 
 
-def current_phase(found: Overview) -> str | None:
-    """The first phase that began and is not through."""
+def _current_phase(found: Overview) -> str | None:
     return next((p.name for p in _top(found) if p.state not in {"new", "completed"}), None)
 
 
-def progress(found: Overview) -> float | None:
-    """The share of a run that is done, 0 to 1, each phase counted alike; None where nothing tells."""
+def _progress(found: Overview) -> float | None:
+    """Each phase counted alike; None where nothing tells."""
     if found.state == "completed":
         return 1.0
     shares = [_share(phase) for phase in _top(found)]
@@ -211,6 +218,11 @@ def _share(phase: PhaseState) -> float:
     return min(1.0, (phase.reached + phase.failed) / phase.total) if phase.total else 0.0
 
 
+def _is_readable(path: Path) -> bool:
+    """Whether reading it ends: a pipe in its place would let the reader wait for ever."""
+    return path.is_file() or not path.exists()
+
+
 def _stat(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
@@ -220,8 +232,16 @@ def _stat(path: Path) -> tuple[int, ...] | None:
 
 
 def _header(place: Path) -> bytes:
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
     try:
-        with (place / f"{DATABASE}-shm").open("rb", buffering=0) as stream:
-            return stream.read(_HEADER)
+        descriptor = os.open(place / f"{DATABASE}-shm", flags)
     except OSError:
         return b""
+    try:
+        return os.read(descriptor, _HEADER)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
