@@ -170,7 +170,7 @@ def test_a_killed_run_is_shown_interrupted_and_its_curves_go_on_after_the_resume
         go(page, server, "run/live/training")
         page.evaluate("window.sameDocument = true")
         _wait_for_iterations(page, 3)
-        expect(page.locator("figure.chart figcaption strong")).to_have_text(["loss", "auc", "learning rate"])
+        expect(page.locator("figure.chart figcaption strong")).to_have_text(["loss", "AUC", "learning rate"])
         before = _iterations(page)
         _wait_for_iterations(page, before + 5)
 

@@ -82,7 +82,7 @@ export function moment(at) {
     : `${when.getFullYear()}-${pad(when.getMonth() + 1)}-${pad(when.getDate())} ${clock}`;
 }
 
-/** "val_auc_by_block" -> "val auc by block" */
+/** "val_auc_by_block" -> "val AUC by block" */
 export function words(name) {
-  return visible(name).replace(/_/g, " ");
+  return visible(name).replace(/_/g, " ").replace(/\bauc\b/g, "AUC");
 }

@@ -3,7 +3,7 @@
 import { fileOf, get, of } from "../core/api.js";
 import { since } from "../core/clock.js";
 import { el, island } from "../core/dom.js";
-import { number, plural, visible, words } from "../core/format.js";
+import { number, percent, plural, visible, words } from "../core/format.js";
 import { badge, icon, kindOf } from "../core/state.js";
 import { breakdown, confusion, confusionIn, intervalsIn, metricTable, named } from "../parts/intervals.js";
 import { openPictures } from "../parts/pictures.js";
@@ -51,15 +51,17 @@ export class ResultsPage {
     const rank = ([path]) => { const n = HEADLINE.indexOf(path.join("/")); return n < 0 ? HEADLINE.length + path.length : n; };
     const sorted = [...groups].sort((a, b) => rank(a) - rank(b));
     const [[, metrics]] = sorted;
+    const level = this.answer.results.assessment?.level ?? this.answer.results.level;
+    const said = typeof level === "number" ? `${percent(level, 0)} intervals` : "with intervals";
     return [
-      panel("Metrics", "95% intervals", metricTable("Metrics", metrics)),
-      sorted.slice(1, 4).map(([other, values]) => (Object.values(values).every((entry) => entry?.value === null) ? null : panel(title(other), "95% intervals", metricTable(title(other), values)))),
+      panel("Metrics", said, metricTable("Metrics", metrics)),
+      sorted.slice(1, 4).map(([other, values]) => (Object.values(values).every((entry) => entry?.value === null) ? null : panel(title(other), said, metricTable(title(other), values)))),
     ];
   }
 
   #confusion() {
     const counts = confusionIn(this.answer.results);
-    return counts && panel("Confusion matrix", "test part", confusion(counts));
+    return counts && panel("Confusion matrix", null, confusion(counts));
   }
 
   #gate(rows) {

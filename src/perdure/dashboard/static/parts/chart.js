@@ -5,6 +5,10 @@ import { number, plural, words } from "../core/format.js";
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 210;
+const PREFIXES = { val: 1, test: 2, train: 3 };
+
+/** Which of the four styles a line has: what was validated looks the same on all charts. */
+const styleOf = (name) => PREFIXES[name.split("_")[0]] ?? 0;
 
 export class Chart {
   /** title: names the quantity; sync: charts of one name share the cursor. */
@@ -67,8 +71,8 @@ export class Chart {
         { ...axis, size: 24, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
         { ...axis, size: 58, values: (_, ticks, __, ___, step) => ticks.map((t) => short(t, step)) },
       ],
-      series: [{}, ...this.names.map((name, n) => ({
-        label: name, stroke: colour(`--series-${(n % 4) + 1}`), width: 1.6, dash: DASHES[n % 4], spanGaps: false,
+      series: [{}, ...this.names.map((name) => ({
+        label: name, stroke: colour(`--series-${styleOf(name) + 1}`), width: 1.6, dash: DASHES[styleOf(name)], spanGaps: false,
         points: { show: this.data[0].length < 25, size: 5 },
       }))],
       hooks: {
@@ -114,7 +118,7 @@ export class Chart {
   /** The values under the cursor, or the last ones. */
   #read(index) {
     const at = index ?? this.data[0].length - 1;
-    const rows = this.names.map((name, n) => el("span", { class: `legend-item series-${(n % 4) + 1}` }, el("i"), `${words(name)} `, el("b", null, number(this.data[n + 1][at]))));
+    const rows = this.names.map((name, n) => el("span", { class: `legend-item series-${styleOf(name) + 1}` }, el("i"), `${words(name)} `, el("b", null, number(this.data[n + 1][at]))));
     const place = index === null || index === undefined ? "" : ` at ${number(this.data[0][at])}`;
     this.legend.replaceChildren(...rows, el("span", { class: "dim" }, place));
   }
