@@ -107,12 +107,17 @@ def test_the_order_of_a_set_is_found_out_by_holding_it_still(
         ("import sys; print('the reason', file=sys.stderr); sys.exit(9)", "ended with 9 .*the reason"),
         ("import time; time.sleep(60)", "did not end within"),
         ("import perdure\nwith perdure.open('runs/x'): pass", "none of its verbs"),
+        (
+            "import os, perdure\n"
+            "with perdure.open('runs/x', config={'pid': os.getpid()}) as run: run.step('pid', os.getpid, version='1')",
+            "phase pid ran with other code, config",
+        ),
     ],
 )
 def test_a_mistake_of_the_script_itself_is_said_as_such(tmp_path: Path, text: str, words: str) -> None:
     script = tmp_path / "mistaken.py"
     script.write_text(text)
-    with pytest.raises(UsageError, match=f"(?s)mistaken.py.*{words}"):
+    with pytest.raises(UsageError, match=f"(?s){words}"):
         Prover(subject(tmp_path, script, limit=1 if "sleep" in text else 60), "mistaken.py", 2).prove()
 
 

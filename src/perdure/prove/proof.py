@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perdure import files
+from perdure.errors import ChangedError, UsageError
+from perdure.overview import basis_of
 from perdure.prove import points
 from perdure.prove.comparison import Difference, compare
-from perdure.prove.subject import Point, Subject, has_hash_seed, saved
+from perdure.prove.subject import Point, Subject, has_hash_seed, opened, saved
 from perdure.prove.suspects import Suspect, suspects
 
 EXACT, DIFFERS, NONDETERMINISTIC = "exact", "differs", "nondeterministic"
@@ -74,7 +76,6 @@ class Prover:
     kills: int
     mode: str = "seams"
     keep: bool = False  # leave every run's folder in the scratch folder
-    basis_of: Callable[[Path], dict[str, str]] = lambda folder: {}
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
     _times: list[float] = field(default_factory=list)
     _runs: int = 0
@@ -84,7 +85,7 @@ class Prover:
         began = time.monotonic()
         self._runs = 2 + self.kills - max(0, points.in_a_row(self.kills) - 1)
         first, single, row = self._uninterrupted_twice()
-        difference = compare(first, self.subject.scratch / "second" / self.subject.name)
+        difference = _compare(first, self.subject.scratch / "second" / self.subject.name)
         if difference is not None:
             return self._nondeterministic(began, first, difference, ())
         self._discard("second")
@@ -134,8 +135,10 @@ class Prover:
         if killed[-1]:
             last = subject.attempt()
             problem = "" if last.is_complete else f"resumed, it {last.problem}"
+            if last.code == ChangedError.exit_code:
+                raise UsageError(f"{_CHANGED}; the resumed run said:\n{last.last_words}")
         place = subject.set_aside(f"killed-{number}")
-        difference = None if problem else compare(first, place)
+        difference = None if problem else _compare(first, place)
         self._discard(f"killed-{number}")
         labels = tuple(point.label for point in plan[: len(killed)])
         return Trial(labels, tuple(killed), tuple(found), time.monotonic() - began, difference, problem)
@@ -151,7 +154,7 @@ class Prover:
         if different:
             third, done = self.subject.uninterrupted("third")
             self._times.append(done.seconds)
-            rare = compare(first, third)
+            rare = _compare(first, third)
             if rare is not None:
                 return self._nondeterministic(began, first, rare, trials)
             likely = ("local", "random", "time", "threads", "hash", "files")
@@ -167,7 +170,7 @@ class Prover:
             self.tell("uninterrupted, with the first run's order of sets", 2, self._runs)
             same, done = self.subject.uninterrupted("same-order", hash_seed=1)
             self._times.append(done.seconds)
-            if compare(first, same) is None:
+            if _compare(first, same) is None:
                 cause, likely = _ORDER, ("hash", "files", "time", "random", "threads", "local")
         return self._proof(began, first, NONDETERMINISTIC, trials, difference, cause, likely)
 
@@ -179,7 +182,7 @@ class Prover:
         found = suspects(script, likely=likely) if likely and script.is_file() else []
         return Proof(
             self.target, verdict, self.mode, time.time(), time.monotonic() - began, tuple(self._times), trials,
-            difference, cause, tuple(found), self.basis_of(first),
+            difference, cause, tuple(found), _basis(first),
         )  # fmt: skip
 
 
@@ -195,6 +198,28 @@ _UNSTABLE = (
     "the script gives other bits each time, also when nothing interrupts it: the time, an unseeded generator, the "
     "order of threads or of files, or a library that is not deterministic"
 )
+
+
+_CHANGED = (
+    "what was proven changed meanwhile: leave its files alone until the proof is through, and give perdure.open a "
+    "config, and each step arguments, that are the same in every process"
+)
+
+
+def _compare(first: Path, place: Path) -> Difference | None:
+    """The first difference of two runs of the same thing. Raises UsageError when they are not."""
+    difference = compare(first, place)
+    if difference is not None:
+        known, now = _basis(first), _basis(place)
+        changed = [path for path in known if now.get(path, known[path]) != known[path]]
+        if changed:
+            raise UsageError(f"{_CHANGED} (phase {changed[0]} ran with other code, config or libraries)")
+    return difference
+
+
+def _basis(folder: Path) -> dict[str, str]:
+    with opened(folder) as reader:
+        return basis_of(reader)
 
 
 def _bytes(folder: Path) -> int:

@@ -79,7 +79,7 @@ def prove(
 
         progress = _Progress()
         subject = Subject(script, Path(target).stem, scratch, limit, progress.alive)
-        prover = Prover(subject, target, kills, mode, keep is not None, _basis, progress.after)
+        prover = Prover(subject, target, kills, mode, keep is not None, progress.after)
         try:
             proof = prover.prove()
         except KeyboardInterrupt:
@@ -108,14 +108,6 @@ def _script(target: str, preset: str | None, arguments: list[str], changes: tupl
         options_of(target, arguments)  # a mistake in them is told now, and not as the failure of a run
         return Script((sys.executable, "-m", "perdure", "run", target, *words), named)
     return Script((sys.executable, target, *words), named)
-
-
-def _basis(folder: Path) -> dict[str, str]:
-    from perdure.overview import basis_of
-    from perdure.prove.subject import opened
-
-    with opened(folder) as reader:
-        return basis_of(reader)
 
 
 @contextmanager
