@@ -13,7 +13,7 @@ from perdure.errors import StorageError, UsageError
 from perdure.prove import proof as module
 from perdure.prove.proof import DIFFERS, EXACT, NONDETERMINISTIC, Proof, Prover
 from perdure.prove.report import findings, headline, html
-from perdure.prove.subject import Subject
+from perdure.prove.subject import Point, Subject
 from perdure.testing import Script
 from processes import SCRIPTS, SOURCE
 
@@ -119,6 +119,17 @@ def test_a_mistake_of_the_script_itself_is_said_as_such(tmp_path: Path, text: st
     script.write_text(text)
     with pytest.raises(UsageError, match=f"(?s){words}"):
         Prover(subject(tmp_path, script, limit=1 if "sleep" in text else 60), "mistaken.py", 2).prove()
+
+
+def test_a_proof_without_a_single_kill_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "short.py"
+    script.write_text(
+        "import perdure\nwith perdure.open('runs/x') as run: run.step('one', int, version='1')\n"
+    )
+    late = [Point("never", {"PERDURE_KILL_AT": "nowhere:1"})]
+    monkeypatch.setattr(module.points, "at_seams", lambda *given: (late, []))
+    with pytest.raises(UsageError, match="nothing is proven"):
+        Prover(subject(tmp_path, script), "short.py", 1).prove()
 
 
 def test_a_disk_that_is_too_small_for_all_runs_is_said_after_the_first(

@@ -92,7 +92,8 @@ def test_a_variable_that_one_iteration_hands_to_the_next_is_found(
 def test_modules_of_the_project_are_read_too_and_likely_kinds_come_first(tmp_path: Path) -> None:
     (tmp_path / "noise.py").write_text("import os\ndef noise():\n    return os.urandom(4)\n")
     script = tmp_path / "script.py"
-    script.write_text("import time\nimport noise\nx = time.time()\n")
+    (tmp_path / "broken.py").write_text("this is not Python")
+    script.write_text("import time\nimport noise\nimport broken\nx = time.time()\n")
     kinds = [one.kind for one in suspects(script, likely=["random", "time"])]
     assert kinds == ["random", "time"]
     assert str(suspects(script, likely=["random"])[0]).startswith("noise.py:3: os.urandom(...)")

@@ -159,6 +159,11 @@ class Prover:
                 return self._nondeterministic(began, first, rare, trials)
             likely = ("local", "random", "time", "threads", "hash", "files")
             return self._proof(began, first, DIFFERS, trials, different[0].difference, _CAUSE, likely)
+        if not any(any(trial.killed) for trial in trials):
+            raise UsageError(
+                f"{self.subject.script.name} was through each time before it could be killed, so nothing is proven; "
+                "try more --kills, or --at seams"
+            )
         return self._proof(began, first, EXACT, trials, None, "", None)
 
     def _nondeterministic(

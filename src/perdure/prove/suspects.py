@@ -79,10 +79,11 @@ def suspects(script: Path, *, likely: Iterable[str] = ()) -> list[Suspect]:
     found: list[Suspect] = []
     root = script.resolve().parent
     for name in closure_of(script, root).files:
-        path = root / name
-        if path.suffix == ".py":
-            tree = ast.parse(path.read_bytes(), filename=str(path))
-            found += [*_carried(tree, name), *_calls(tree, name), *_sets(tree, name)]
+        try:
+            tree = ast.parse((root / name).read_bytes(), filename=name)
+        except (SyntaxError, ValueError):  # compiled, or of another Python
+            continue
+        found += [*_carried(tree, name), *_calls(tree, name), *_sets(tree, name)]
     places = {(one.line, one.code, one.file): one for one in found}.values()
     return sorted(places, key=lambda one: order.index(one.kind) if one.kind in order else len(order))
 
