@@ -24,7 +24,7 @@ def report(
 
     What ran and when, attempts and what ended them, what interruptions cost and resuming saved, curves, values,
     failures, tables, digests, versions, plots. A run that completes writes one by itself: exports/report.html, or
-    exports/run.html where the run makes a report.html of its own.
+    exports/run.html where the run makes a report.html of its own; PERDURE_REPORT=0 leaves it out.
     """
     from perdure import report as reports
 
