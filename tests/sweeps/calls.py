@@ -114,16 +114,20 @@ def failed(subject: Subject, sweep: Sweep, points: Sequence[int], code: int, *, 
 
 
 def unclear(ended: Done, folder: Path) -> str:
-    """What a stop fails to say: the place, what to do, in one sentence and with the right exit code."""
-    said = last_line(ended.err)
-    if ended.code != 74:
-        return f"exits {ended.code}: {said}"
+    """What a stop for the disk's sake fails to say: the place, what to do, and that what was saved is intact."""
+    said = error_line(ended)
+    if ended.code != 74 or not said:
+        return f"exits {ended.code}: {last_line(ended.err)}"
     if "Traceback" in ended.err:
         return f"shows a traceback: {said}"
-    wanted = (str(folder), "run the same command again", "intact")
-    missing = [word for word in wanted if word not in said]
-    missing += [] if said.startswith("perdure: error:") else ["perdure: error:"]
+    missing = [word for word in (str(folder), "run the same command again", "intact") if word not in said]
     return f"does not say {missing[0]!r}: {said}" if missing else ""
+
+
+def error_line(ended: Done) -> str:
+    """The last error that perdure tells of, or nothing."""
+    lines = [line for line in ended.err.splitlines() if line.startswith("perdure: error:")]
+    return lines[-1] if lines else ""
 
 
 class Signalled(Acknowledged):

@@ -29,6 +29,7 @@ class Damage:
     file: str  # relative to the run's folder
     what: str
     change: Callable[[bytes], bytes | None]  # None: the file is gone
+    place: int | None = None  # of a flipped bit, in bytes
 
     def do(self, folder: Path) -> None:
         path = folder / self.file
@@ -52,7 +53,7 @@ def _flips(file: str, size: int, *, sampled: int | None) -> Iterator[Damage]:
         regions = range(0, len(regions), max(1, len(regions) // sampled))
     for region in regions:
         place = min(size - 1, region * REGION + region * 37 % REGION)
-        yield Damage(file, f"bit {region % 8} of byte {place} flipped", _flip(place, region % 8))
+        yield Damage(file, f"bit {region % 8} of byte {place} flipped", _flip(place, region % 8), place)
 
 
 def damages(folder: Path, older: Path, *, sampled: int | None = SAMPLED) -> Iterator[Damage]:

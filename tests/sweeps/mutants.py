@@ -6,6 +6,7 @@ A sweep that passes with these would prove nothing.
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweeps import calls, damage, limits, recording, replay
+from sweeps.damage import REGION, Damage
 from sweeps.ledger import Sweep
 from sweeps.subject import Subject
 
@@ -50,7 +52,7 @@ def _until_noticed(sweep: Sweep, items: Iterable[Item], attempt: Callable[[Item]
     """Try states in a fixed random order until one fails."""
     order = list(items)
     random.Random(1).shuffle(order)
-    for item in order[:ENOUGH]:
+    for item in order[: int(os.environ.get("SWEEP_MUTANT_STATES", ENOUGH))]:
         attempt(item)
         if sweep.failures:
             return
@@ -71,13 +73,18 @@ def disk_full(subject: Subject, sweep: Sweep) -> None:
     _until_noticed(sweep, points, lambda at: calls.failed(subject, sweep, [at], errno.ENOSPC, lasting=False))
 
 
-def damaged(file: str, *, state: str = "stopped") -> Killer:
-    """Damage to the files whose name has `file` in it."""
+def damaged(file: str, *, state: str = "stopped", near: bytes = b"") -> Killer:
+    """Damage to the files whose name has `file` in it; with `near` to bits that are close to these bytes."""
+
+    def is_near(one: Damage, content: bytes) -> bool:
+        return one.place is not None and near in content[max(0, one.place - REGION) : one.place + REGION]
 
     def sweep_damage(subject: Subject, sweep: Sweep) -> None:
         run, older = subject.scratch / "damaged", subject.scratch / "older"
         damage.MADE[state](subject, run, older)
-        some = [d for d in damage.damages(run, older, sampled=None) if file in d.file]
+        some = [one for one in damage.damages(run, older, sampled=None) if file in one.file]
+        if near:
+            some = [one for one in some if is_near(one, (run / one.file).read_bytes())]
         _until_noticed(sweep, some, lambda one: damage.answered(subject, sweep, run, [one]))
 
     return sweep_damage
@@ -178,14 +185,14 @@ MUTANTS = (
         "snapshot/track.py",
         "        self._check_history(self.newest)\n",
         "        self._history = self.newest.parts['history']\n",
-        damaged("run.db"),
+        damaged("run.db", near=b'"loss"'),
     ),
     Mutant(
         "a result is not compared with its digest",
         "phase.py",
         "if hashlib.sha256(document.encode()).hexdigest() != unit.digest:",
         "if False:",
-        damaged("run.db"),
+        damaged("run.db", near=b'"npy"'),
     ),
     Mutant(
         "a result's file is not compared with its digest",

@@ -51,9 +51,9 @@ def test_a_run_whose_disk_fails_stops_clearly_and_a_rerun_ends_with_the_same_bit
 
 
 def test_a_run_killed_or_failed_at_a_few_calls_ends_with_the_same_bits(raw: Subject) -> None:
-    some = chosen(range(1, calls.count(raw)), 6)
+    some = chosen(range(1, calls.count(raw)), 4)
     with counted("killed at a few calls", raw.name) as sweep:
         calls.killed(raw, sweep, some)
-        calls.failed(raw, sweep, some[:3], errno.ENOSPC, lasting=True)
-        calls.failed(raw, sweep, some[3:], errno.EIO, lasting=False)
+        calls.failed(raw, sweep, some[:2], errno.ENOSPC, lasting=True)
+        calls.failed(raw, sweep, some[2:], errno.EIO, lasting=False)
     assert sweep.failures == []

@@ -39,4 +39,4 @@ def test_one_damaged_file_never_changes_a_result_in_silence(
 
 
 def test_a_few_damaged_files_never_change_a_result_in_silence(raw: Subject, tmp_path: Path) -> None:
-    assert sweep_damage(raw, tmp_path, "stopped", 12, "damage, a few") == []
+    assert sweep_damage(raw, tmp_path, "stopped", 5, "damage, a few") == []
