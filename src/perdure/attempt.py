@@ -34,7 +34,6 @@ class Attempt:
     keep: int
     tracks: list[Track] = field(default_factory=list)
     _writer: Writer | None = None
-    _seeded: frozenset[str] = frozenset()
     _left: bool = False
     _process: int = field(default_factory=os.getpid)
 
@@ -89,7 +88,7 @@ class Attempt:
             store.set_meta("target", redacted_line([session.settings.command or " ".join(sys.argv[:1])]))
         session.remember_files()
         changes.redo(session, session.settings.redo)
-        self.seed_new_streams()
+        self._seed_streams()
         self._tell_start(fresh)
 
     def _tell_start(self, fresh: bool) -> None:
@@ -102,13 +101,14 @@ class Attempt:
             f"resuming {session.store.folder} (attempt {session.store.attempts.current}{died})"
         )
 
-    def seed_new_streams(self) -> None:
-        """Seed the streams of libraries that were imported since the last time."""
+    def _seed_streams(self) -> None:
+        """Seed every stream; those of libraries that are imported later are seeded as they come."""
+        from perdure import imports
         from perdure.snapshot import streams
 
+        imports.install(arrived=streams.arrived)
         if self.session.seed is not None:
-            streams.seed(self.session.seed, only=streams.loaded() - self._seeded)
-            self._seeded = streams.loaded()
+            streams.seed(self.session.seed)
 
     def track(self, path: str, every: Every, fingerprint: str) -> Track:
         """The track of the loop at `path`; starts the writer with the first one."""

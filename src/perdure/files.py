@@ -238,6 +238,14 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 _LONGEST_NAME = 120
 
 
+def is_portable(name: str) -> bool:
+    """Whether every system takes this as a file's name: Windows reserves some names, and some characters."""
+    reserved = name.partition(".")[0].strip().lower() in _RESERVED
+    return (
+        not reserved and name == name.rstrip(" .") and not any(c in '<>:"|?*\\' or ord(c) < 32 for c in name)
+    )
+
+
 def name_for(text: str) -> str:
     """A file name for any text: readable where possible, the same on every system, never two texts in one name."""
     plain = "".join(c if c in _PLAIN else "~" if c == "/" else "_" for c in text.lower())

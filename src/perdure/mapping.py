@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perdure import results
+from perdure import imports, results
 from perdure.errors import DamagedError, Stopped
 from perdure.executors import Call, Outcome, ProcessPool
 from perdure.phase import Session
@@ -61,8 +61,9 @@ def run_unit(
     """In the worker: one unit on its own random streams, its result ready for the driver to commit."""
     from perdure.snapshot import streams
 
+    imports.install(arrived=streams.arrived)
     if seed is not None:
-        streams.seed(streams.seed_for(seed, path, key))
+        streams.seed_unit(streams.seed_for(seed, path, key))
     value = function(argument)
     if as_rows:
         return rows_of(value)

@@ -312,6 +312,10 @@ class Run:
         path = self.exports / name
         if path.parent != self.exports or path.name.startswith("."):
             raise UsageError(f"run.export({name!r}): name a file, without folders")
+        if not files.is_portable(name):
+            raise UsageError(
+                f"run.export({name!r}): Windows does not take this name; choose one that every system takes"
+            )
         if not path.exists() or path.read_bytes() != content:
             files.publish(path, [content], kind="export")
         return path
@@ -334,7 +338,6 @@ class Run:
         from perdure.each import Each, Step
 
         self._settle()
-        self._attempt.seed_new_streams()
         if not self._scopes:
             return valid_name(name)
         scope = self._scopes[-1]

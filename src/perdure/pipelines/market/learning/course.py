@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,6 @@ from perdure.pipelines.market.learning.folds import FINAL, Fold
 from perdure.pipelines.market.learning.matrix import Matrix
 from perdure.pipelines.market.models.catalogue import MODELS
 
-# Importing JAX draws from NumPy's random stream, and TensorFlow from Python's: no unit may be the first to do it, for
-# which one is differs from attempt to attempt.
-_LIBRARIES = ("keras", "lightgbm", "xgboost", "catboost", "sklearn.ensemble", "sklearn.linear_model")
-
 
 def unit_key(model: str, fold: Fold) -> str:
     """The name of one fit."""
@@ -26,8 +21,6 @@ def unit_key(model: str, fold: Fold) -> str:
 
 def base_models(run: perdure.Run, matrix: Matrix, folds: tuple[Fold, ...]) -> dict[str, Any]:
     """One unit a model and fold: its log-odds of the fold's test rows and, of the final fold, the model."""
-    for library in _LIBRARIES:
-        importlib.import_module(library)
     fits = {unit_key(model, fold): (model, fold) for fold in folds for model in MODELS}
     units = run.each("base models", list(fits))
     for unit in units:
