@@ -88,9 +88,11 @@ def make_hostile(scratch: Path, run: Path) -> None:
 
 
 def make_many(run: Path, folder: Path, *, runs: int) -> None:
-    """So many copies of a run."""
+    """So many copies of a run's database."""
     for number in range(runs):
-        shutil.copytree(run, folder / f"copy-{number:03d}")
+        copy = folder / f"copy-{number:03d}"
+        copy.mkdir()
+        shutil.copy(run / "run.db", copy)
 
 
 def make_long(run: Path, copy: Path, *, units: int) -> None:

@@ -259,9 +259,6 @@ def test_a_server_that_is_gone_is_said_and_the_page_finds_the_next_one(
 @needs_browser
 def test_hostile_names_do_nothing_and_are_shown_as_text(browse: Opener, server: Server) -> None:
     page = browse()
-    for tab in TABS:
-        go(page, server, f"run/hostile/{tab}")
-        assert page.locator("main img[src='x'], main script, main b[onmouseover]").count() == 0
     go(page, server, "run/hostile/units")
     page.get_by_label("Phase").select_option(HOSTILE[0])
     expect(page.locator(".tile bdi")).to_have_text([
@@ -297,6 +294,20 @@ def test_ten_thousand_units_are_all_there_and_few_of_them_are_elements(
 
 
 @needs_browser
+def test_a_damaged_run_says_so_and_what_to_do_and_still_shows_its_log(
+    browse: Opener, server: Server, folder: Path
+) -> None:
+    shutil.copytree(folder / "hostile", folder / "damaged")
+    (folder / "damaged" / "run.db").write_bytes(b"not a database" * 1000)
+    page = browse()
+    go(page, server, "run/damaged/units")
+    expect(page.locator(".run-title .badge")).to_have_text("damaged")
+    expect(page.locator(".empty")).to_contain_text("perdure verify --repair")
+    page.get_by_role("link", name="Log").click()
+    expect(page.locator("pre.log")).to_contain_text("fresh start")
+
+
+@needs_browser
 @pytest.mark.slow
 def test_a_hundred_runs_are_listed_and_found_by_name(
     chromium: Any, folder: Path, scratch: Path, tmp_path: Path
@@ -322,10 +333,13 @@ def test_a_hundred_runs_are_listed_and_found_by_name(
 @needs_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_page_is_wider_than_the_screen(browse: Opener, server: Server, width: int) -> None:
+def test_no_page_is_wider_than_the_screen_nor_takes_a_name_for_markup(
+    browse: Opener, server: Server, width: int
+) -> None:
     page = browse(viewport={"width": width, "height": 844})
     for place in ["", *(f"run/hostile/{tab}" for tab in TABS), "run/long/units"]:
         go(page, server, place)
+        assert page.locator("main img[src='x'], main script, main b[onmouseover]").count() == 0, place
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             page.wait_for_selector(f"html[data-theme={scheme}]")

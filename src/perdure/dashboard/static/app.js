@@ -43,7 +43,7 @@ async function refresh() {
   const here = place;
   try {
     if (here.id !== null) here.overview = await get(of(here.id));
-    await here.page.load(here.overview);
+    if (!unreadable(here)) await here.page.load(here.overview);
     Object.assign(here, { loaded: true, failure: null });
     folder = here.page.folder ?? folder;
   } catch (error) {
@@ -60,7 +60,7 @@ function draw() {
   drawTop();
   if (failure) show(main, failed(failure));
   else if (id === null) show(main, loaded ? page.view() : loading());
-  else show(main, overview ? runHeader(id, overview, tab, context) : null, el("div", { class: "page", key: tab.name }, loaded ? page.view(overview) : loading()));
+  else show(main, overview ? runHeader(id, overview, tab, context) : null, el("div", { class: "page", key: tab.name }, unreadable(place) ? mend(overview) : loaded ? page.view(overview) : loading()));
   tick();
   bringTab();
 }
@@ -73,6 +73,9 @@ function bringTab() {
   tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
 }
 
+/** A run whose database cannot be read has nothing to show but its log. */
+const unreadable = ({ overview, tab }) => Boolean(overview?.message) && tab.name !== "log";
+const mend = (overview) => empty("This run cannot be read as it is.", `${visible(overview.message)}. Its log is there, and its files are untouched.`);
 const loading = () => el("p", { class: "empty", "aria-busy": "true" }, "Loading…");
 
 function failed(error) {

@@ -17,7 +17,7 @@ export class LogPage {
 
   view() {
     if (!this.lines?.some((line) => line.trim())) return empty("The log is empty.");
-    const sizes = [200, 2000, 20000].map((n) => ({ value: n, label: n.toLocaleString("en") }));
+    const sizes = [200, 1000, 5000].map((n) => ({ value: n, label: n.toLocaleString("en") }));
     return panel("Log", ["last ", chooser("Lines", sizes, this.wanted, (n) => { this.wanted = n; this.context.refresh(); }), ` lines, ${plural(this.lines.length, "line")} shown`],
       el("pre", { class: "log", tabindex: 0, "aria-label": "Log" }, this.lines.map(visible).join("\n")));
   }

@@ -21,7 +21,7 @@ export class OverviewPage {
   }
 
   view(overview) {
-    if (overview.state === "new" && !overview.phases.length && !overview.message) return empty("Nothing was recorded yet.", "What this run does appears here as soon as it begins.");
+    if (overview.state === "new" && !overview.phases.length) return empty("Nothing was recorded yet.", "What this run does appears here as soon as it begins.");
     return [
       notice(overview),
       figures(overview),
@@ -55,7 +55,6 @@ export class OverviewPage {
 function notice(overview) {
   const state = stateOf(overview);
   const last = overview.attempt_log.at(-1);
-  if (overview.message) return el("p", { class: `notice is-${kindOf(state)}`, key: "notice" }, icon(state), el("span", null, visible(overview.message)));
   if (state === "interrupted") {
     return el("p", { class: "notice is-interrupted", key: "notice" }, icon("interrupted"), el("span", null, "The process died without a word (killed, crashed or power cut) ", since(last?.ended_at ?? overview.last_saved_at),
       ". All that was saved is safe: the same command goes on from there", last?.lost_s ? ` and does ${duration(last.lost_s)} of work again.` : "."));
