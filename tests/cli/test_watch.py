@@ -58,14 +58,14 @@ def test_a_drawing_has_the_terminals_size_whatever_there_is_to_show(
 
 
 def test_a_drawing_tells_progress_numbers_deaths_costs_failures_and_news() -> None:
-    text = "\n".join(shown(scene(), 80, 24))
+    text = "\n".join(shown(replace(scene(), seen=replace(scene().seen, failed=7)), 80, 24))
     assert "2.0 s each, 2 min left" in text
     assert "latest in fit" in text and "▁" in text and "█" in text
     assert "4.0 s ago" in text
     assert "#1 killed (lost 2.5 s)" in text and "#2 Ctrl+C" in text and "#3 running" in text
     assert "saved 1 min 30 s of work" in text
     assert "budget 1.0%" in text
-    assert "done0 AAPL: ValueError: no prices" in text
+    assert "done0 AAPL: ValueError: no prices" in text and "and 6 more" in text
     assert "unit done: samples k59" in text and "k0" not in text
 
 

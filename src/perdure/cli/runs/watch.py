@@ -105,11 +105,12 @@ def look(folder: Path) -> Scene:
 def drawing(scene: Scene, *, width: int, height: int) -> list[Line]:
     """At most `height` lines, meant for `width` columns."""
     top, told = [_headline(scene.seen, width), []], _facts(scene.seen, width, small=height < 30)
-    foot: Line = [("q or Ctrl+C ends this view; the run goes on", "dim")]
+    goes_on = "; the run goes on" if scene.seen.alive else ""
+    foot: Line = [(f"q or Ctrl+C ends this view{goes_on}", "dim")]
     room = height - len(top) - len(told) - 4  # blank lines, and the last one
     phases = _phases(scene.seen, width, max(3, room // 2))
     curves = _numbers(scene, width, max(1, (room - len(phases)) // 2))
-    failed = _failures(scene.failures, max(1, room // 6))
+    failed = _failures(scene, max(1, room // 6))
     journal = _journal(scene.events, room - len(phases) - len(curves) - len(failed) - 1)
     parts = [part for part in (phases, curves, [*told, *failed], journal) if part]
     lines = [*top, *(line for part in parts for line in [*part, []])][: height - 1]
@@ -192,10 +193,10 @@ def _tail(phase: PhaseState) -> Line:
     left = (phase.total or 0) - _worked(phase)
     if not phase.eta_s or left <= 0:
         return [(phase.state, _STATE.get(phase.state, "")), *failed]
-    rate = pace(phase.eta_s / left)
-    if phase.state != "running":
-        return [(phase.state, _STATE.get(phase.state, "")), (f", {duration(phase.eta_s)} left", ""), *failed]
-    return [(f"{rate}, {duration(phase.eta_s)} left", ""), *failed]
+    word: tuple[str, str] = (phase.state, _STATE.get(phase.state, ""))
+    if phase.state == "running":
+        word = (pace(phase.eta_s / left), "")
+    return [word, *failed, (f", {duration(phase.eta_s)} left", "")]
 
 
 def _numbers(scene: Scene, width: int, rows: int) -> list[Line]:
@@ -258,16 +259,17 @@ def _ends(seen: Overview, width: int) -> Line:
     return [(" " * _LABEL, ""), *(span for part in parts for span in part)]
 
 
-def _failures(failed: Sequence[Failure], rows: int) -> list[Line]:
+def _failures(scene: Scene, rows: int) -> list[Line]:
     lines: list[Line] = [
         [
             ("failed".ljust(_LABEL), "red"),
             (printable(f"{unit.phase} {unit.key}: {_first_line(unit.reason)}"), ""),
         ]
-        for unit in failed[:rows]
+        for unit in scene.failures[:rows]
     ]
-    if len(failed) > rows:
-        lines[-1].append((f"  and {len(failed) - rows} more", "dim"))
+    more = scene.seen.failed - len(lines)
+    if lines and more > 0:
+        lines[-1].append((f"  and {more} more", "dim"))
     return lines
 
 
