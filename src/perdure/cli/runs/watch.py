@@ -185,18 +185,15 @@ def _count(phase: PhaseState) -> str:
 
 
 def _tail(phase: PhaseState) -> Line:
-    """State, rate, what is left and what failed."""
+    """State or rate, what failed and what is left."""
     failed: Line = [(f", {phase.failed} failed", "red")] if phase.failed else []
-    if phase.state in {"completed", "new"}:
-        word = {"completed": "done", "new": "waiting"}[phase.state]
-        return [(word, _STATE[phase.state]), *failed]
+    said = {"completed": "done", "new": "waiting"}.get(phase.state, phase.state)
+    state = (said, _STATE.get(phase.state, ""))
     left = (phase.total or 0) - _worked(phase)
-    if not phase.eta_s or left <= 0:
-        return [(phase.state, _STATE.get(phase.state, "")), *failed]
-    word: tuple[str, str] = (phase.state, _STATE.get(phase.state, ""))
-    if phase.state == "running":
-        word = (pace(phase.eta_s / left), "")
-    return [word, *failed, (f", {duration(phase.eta_s)} left", "")]
+    if phase.state in {"completed", "new"} or not phase.eta_s or left <= 0:
+        return [state, *failed]
+    speed = (pace(phase.eta_s / left), "") if phase.state == "running" else state
+    return [speed, *failed, (f", {duration(phase.eta_s)} left", "")]
 
 
 def _numbers(scene: Scene, width: int, rows: int) -> list[Line]:
