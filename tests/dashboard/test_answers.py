@@ -96,6 +96,17 @@ def test_units_that_were_not_begun_are_listed_where_their_keys_are_known_and_cou
     assert [unit["key"] for unit in found["units"]] == ["x"] and found["counts"] == {"done": 1, "new": 2}
 
 
+def test_keys_that_were_given_up_since_are_not_said_to_wait(tmp_path: Path) -> None:
+    for keys in ("abc", "ab"):
+        with killed(tmp_path / "fewer") as run:
+            items = iter(run.each("units", {key: key * 2 for key in keys}, version="1"))
+            next(items)
+            if keys == "abc":
+                next(items)
+    found = ask(client(tmp_path), "fewer", "units", phase="units")
+    assert [unit["key"] for unit in found["units"]] == ["a"] and found["counts"] == {"done": 1, "new": 1}
+
+
 def test_units_left_by_a_break_are_left_and_not_new(tmp_path: Path) -> None:
     from perdure import open as open_run
 
