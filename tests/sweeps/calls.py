@@ -70,16 +70,6 @@ class Fault(Acknowledged):
         return str(self.hit or f"#{self.index}")
 
 
-def count(subject: Subject) -> int:
-    """How many calls of an uninterrupted run change its files."""
-    seen: list[str] = []
-    folder = subject.scratch / "counted"
-    done = subject.traced(folder, lambda call: seen.append(str(call)))
-    assert done.code == 0, done.err
-    shutil.rmtree(folder)
-    return len(seen)
-
-
 def killed(subject: Subject, sweep: Sweep, points: Sequence[int]) -> None:
     """Killed just before each of these calls, a rerun ends with the same bits and does nothing again that counted."""
     for index in points:

@@ -91,6 +91,13 @@ def killed_run(subject: Subject, folder: Path, older: Path) -> None:
             shutil.copytree(folder, copy)
 
 
+def unrecorded_run(subject: Subject, folder: Path, older: Path) -> None:
+    """A run that was killed when a snapshot had its name and no row yet. `older` is it after an earlier kill."""
+    assert subject.run(folder, cold=True, PERDURE_KILL_AT="batch.end:4").code == KILLED
+    shutil.copytree(folder, older)
+    assert subject.run(folder, cold=True, PERDURE_KILL_AT="snapshot.published:2").code == KILLED
+
+
 def stopped_run(subject: Subject, folder: Path, older: Path) -> None:
     """A run that was killed once, and then stopped in order in the middle of its loop."""
     assert subject.run(folder, cold=True, PERDURE_KILL_AT="batch.end:4").code == KILLED
@@ -109,12 +116,17 @@ def stopped_run(subject: Subject, folder: Path, older: Path) -> None:
 
 def completed_run(subject: Subject, folder: Path, older: Path) -> None:
     """A run that was killed once and then completed."""
-    assert subject.run(folder, cold=True, PERDURE_KILL_AT="batch.end:8").code == KILLED
+    assert subject.run(folder, cold=True, PERDURE_KILL_AT="snapshot.published:2").code == KILLED
     shutil.copytree(folder, older)
     assert subject.run(folder).code == 0
 
 
-MADE = {"killed": killed_run, "stopped": stopped_run, "completed": completed_run}
+MADE = {
+    "killed": killed_run,
+    "unrecorded": unrecorded_run,
+    "stopped": stopped_run,
+    "completed": completed_run,
+}
 
 
 def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) -> None:
@@ -145,11 +157,10 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
 
 
 def done_again(before: Facts, after: Facts) -> Facts:
-    """What was lost, or made once more by the newest attempt. Damage to the time that a row was made is neither."""
-    newest = max((fact[-2] for fact in after), default=0, key=int)
-    made = {fact[:-2] for fact in after}
-    again = {fact[:-2] for fact in after if fact[-2] == newest}
-    return frozenset(fact for fact in before if fact[:-2] not in made or fact[:-2] in again)
+    """What was lost, or made once more by a later attempt. Damage to what a row says of itself is neither."""
+    attempts = {fact[-2] for fact in before}
+    kept = {fact[:3] for fact in after if fact[-2] in attempts}
+    return frozenset(fact for fact in before if fact[:3] not in kept)
 
 
 def facts_of_backup(run: Path) -> Facts:
@@ -173,22 +184,17 @@ def _unclear(done: Done, folder: Path) -> str:
 
 
 def _too_much(damage: Damage, lost: Facts, spared: Facts, said: str) -> str:
-    """Whether more was done again than one generation, one unit, or what the backup did not know; or in silence."""
+    """Whether more was done again than one generation and one unit, or, of a database, what its backup knew too."""
     if not lost:
         return ""
     if not any(word in said for word in _WORDS_FOR_LOSS):
         return f"does again, and does not say so: {sorted(map(str, lost))[:2]}"
-    if damage.file.startswith("run.db"):
-        return (
-            f"does again what the backup knows: {sorted(map(str, lost & spared))[:2]}"
-            if lost & spared
-            else ""
-        )
     generations = {fact[1:3] for fact in lost if fact[0] == "generation"}
     units = {fact[1:3] for fact in lost if fact[0] == "unit"}
-    return (
-        f"does again {sorted(generations)}, {sorted(units)}" if len(generations) > 1 or len(units) > 1 else ""
-    )
+    if len(generations) <= 1 and len(units) <= 1:
+        return ""
+    known = lost & spared if damage.file.startswith("run.db") else lost
+    return f"does again {sorted(generations)}, {sorted(units)}" if known else ""
 
 
 def _repaired(subject: Subject, folder: Path) -> str:

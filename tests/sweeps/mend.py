@@ -1,4 +1,4 @@
-"""As a program: verify the run at PERDURE_RUN, after a repair where SWEEP_REPAIR is set; prints JSON."""
+"""As a program: verify the run at PERDURE_RUN, after a repair where SWEEP_REPAIR is set; prints the findings as JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from perdure.repair import examine, repair
 from perdure.store.database import Reader
 
 folder = Path(os.environ["PERDURE_RUN"])
-done = repair(folder, clock=SystemClock()) if os.environ.get("SWEEP_REPAIR") else []
+if os.environ.get("SWEEP_REPAIR"):
+    repair(folder, clock=SystemClock())
 reader = Reader(folder / "run.db")
 checked = examine(folder, reader)
 reader.close()
 left = [f"{found.kind}: {found.subject} {found.problem}" for found in checked.findings]
 left += [f"leftover: {path.relative_to(folder)}" for path in checked.leftovers]
-print(json.dumps({"done": done, "left": left}))
+print(json.dumps(left))

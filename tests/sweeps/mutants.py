@@ -64,12 +64,12 @@ def power_cut(subject: Subject, sweep: Sweep) -> None:
 
 
 def killed(subject: Subject, sweep: Sweep) -> None:
-    points = range(1, calls.count(subject) + 1)
+    points = range(1, subject.calls + 1)
     _until_noticed(sweep, points, lambda point: calls.killed(subject, sweep, [point]))
 
 
 def disk_full(subject: Subject, sweep: Sweep) -> None:
-    points = range(1, calls.count(subject) + 1)
+    points = range(1, subject.calls + 1)
     _until_noticed(sweep, points, lambda at: calls.failed(subject, sweep, [at], errno.ENOSPC, lasting=False))
 
 
@@ -164,14 +164,14 @@ MUTANTS = (
         "snapshot/recovery.py",
         " or _differs(header, arrays)",
         "",
-        power_cut,
+        damaged("snapshots/", state="unrecorded"),
     ),
     Mutant(
         "what came after the snapshot is not taken back",
         "snapshot/recovery.py",
         "        _rewind(store, loop)\n",
         "",
-        killed,
+        damaged("snapshots/"),
     ),
     Mutant(
         "half-written files are left",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import SCRIPTS, SOURCE, digest, environment
-from sweeps.tracer import Visitor, start, trace
+from sweeps.tracer import AVAILABLE, Visitor, start, trace
 from sweeps.warm import Done, Warm
 
 Digest = dict[str, dict[str, str]]
@@ -49,13 +49,20 @@ class Subject:
     reference: Path = field(init=False)
     expected: Digest = field(init=False)
     printed: str = field(init=False)
+    calls: int = field(
+        init=False
+    )  # of an uninterrupted run that change its files; 0 where they cannot be counted
     _warm: Warm | None = None
 
     def prepare(self, *, warm: Warm | None) -> None:
-        """Make the uninterrupted run."""
-        self.reference = self.scratch / f"reference-{self.name}"
-        done = self.run(self.reference, cold=True)
+        """Make the uninterrupted run, and count its calls on the way."""
+        self.reference, seen = self.scratch / f"reference-{self.name}", []
+        if AVAILABLE:
+            done = self.traced(self.reference, lambda call: seen.append(call.index))
+        else:
+            done = self.run(self.reference, cold=True)
         assert done.code == 0, done.err
+        self.calls = len(seen)
         self.expected, self.printed = digest(self.reference), done.out
         self._warm = warm
 
@@ -85,7 +92,7 @@ class Subject:
             done = self._warm.run(MEND, more)
         else:
             done = self._process([sys.executable, str(MEND)], folder, **more)
-        return list(json.loads(done.out)["left"]) if not done.code else [f"verify: {last_line(done.err)}"]
+        return list(json.loads(done.out)) if not done.code else [f"verify: {last_line(done.err)}"]
 
     def traced(self, folder: Path, visit: Visitor, *, watched: Path | None = None, **more: str) -> Done:
         """Run it under the tracer; with `watched` its seams are told to the visitor as writes to that file."""

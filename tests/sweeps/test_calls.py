@@ -24,16 +24,14 @@ def subject(request: pytest.FixtureRequest, make: Callable[[str], Subject]) -> S
     return make(request.param)
 
 
-def points(subject: Subject) -> tuple[int, list[int]]:
-    number = calls.count(subject)
-    return number, chosen(range(1, number + 1), SAMPLED.get(subject.name))
+def points(subject: Subject) -> list[int]:
+    return chosen(range(1, subject.calls + 1), SAMPLED.get(subject.name))
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, indirect=True)
 def test_a_run_killed_at_any_call_ends_with_the_same_bits_and_repeats_nothing(subject: Subject) -> None:
-    number, some = points(subject)
-    with counted("killed at each call", subject.name, possible=number) as sweep:
-        calls.killed(subject, sweep, some)
+    with counted("killed at each call", subject.name, possible=subject.calls) as sweep:
+        calls.killed(subject, sweep, points(subject))
     assert sweep.failures == []
 
 
@@ -43,15 +41,14 @@ def test_a_run_killed_at_any_call_ends_with_the_same_bits_and_repeats_nothing(su
 def test_a_run_whose_disk_fails_stops_clearly_and_a_rerun_ends_with_the_same_bits(
     subject: Subject, code: int, lasting: bool
 ) -> None:
-    number, some = points(subject)
     name = f"{errno.errorcode[code]} {'from each call on' if lasting else 'at each call'}"
-    with counted(name, subject.name, possible=number) as sweep:
-        calls.failed(subject, sweep, some, code, lasting=lasting)
+    with counted(name, subject.name, possible=subject.calls) as sweep:
+        calls.failed(subject, sweep, points(subject), code, lasting=lasting)
     assert sweep.failures == []
 
 
 def test_a_run_killed_or_failed_at_a_few_calls_ends_with_the_same_bits(raw: Subject) -> None:
-    some = chosen(range(1, calls.count(raw)), 4)
+    some = chosen(range(1, raw.calls), 4)
     with counted("killed at a few calls", raw.name) as sweep:
         calls.killed(raw, sweep, some)
         calls.failed(raw, sweep, some[:2], errno.ENOSPC, lasting=True)

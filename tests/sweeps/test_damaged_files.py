@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not tracer.AVAILABLE, reason="the tracer knows Linux on x86-64 only"),
     pytest.mark.timeout(7200),
 ]
-SAMPLED = {"keras": 30, "exoplanet": 6, "market": 6}
+SAMPLED = {"units": 30, "keras": 30, "exoplanet": 6, "market": 6}
 
 
 def sweep_damage(subject: Subject, place: Path, state: str, number: int | None, name: str) -> list[str]:
@@ -30,8 +30,10 @@ def sweep_damage(subject: Subject, place: Path, state: str, number: int | None, 
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("state", damage.MADE)
-@pytest.mark.parametrize("name", ["raw", *SAMPLED])
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [*(("raw", state) for state in damage.MADE), *((name, "completed") for name in SAMPLED)],
+)
 def test_one_damaged_file_never_changes_a_result_in_silence(
     make: Callable[[str], Subject], tmp_path: Path, name: str, state: str
 ) -> None:

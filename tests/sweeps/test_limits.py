@@ -75,7 +75,7 @@ def test_a_run_that_the_kernel_kills_for_its_memory_loses_nothing(heavy: Subject
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EMFILE])
 def test_a_disk_that_refuses_from_some_call_on_stops_the_run_clearly(raw: Subject, code: int) -> None:
-    number = calls.count(raw)
+    number = raw.calls
     with counted(f"{errno.errorcode[code]} from each call on", raw.name, possible=number) as sweep:
         calls.failed(raw, sweep, chosen(range(1, number + 1), 30), code, lasting=True)
     assert sweep.failures == []
@@ -83,7 +83,7 @@ def test_a_disk_that_refuses_from_some_call_on_stops_the_run_clearly(raw: Subjec
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_any_call_ends_the_run_in_order(raw: Subject, number: signal.Signals) -> None:
-    possible = calls.count(raw)
+    possible = raw.calls
     points = [(index, None) for index in chosen(range(1, possible + 1), 60)]
     with counted(f"{number.name} at each call", raw.name, possible=possible) as sweep:
         calls.signalled(raw, sweep, points, number)
@@ -91,7 +91,7 @@ def test_a_signal_at_any_call_ends_the_run_in_order(raw: Subject, number: signal
 
 
 def test_a_second_interrupt_at_any_distance_leaves_a_run_that_goes_on(raw: Subject) -> None:
-    possible = calls.count(raw)
+    possible = raw.calls
     points = [(index, gap) for index in range(1, possible - 40) for gap in range(0, 40, 2)]
     with counted("SIGINT twice", raw.name, possible=len(points)) as sweep:
         calls.signalled(raw, sweep, chosen(points, 80), signal.SIGINT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import calls, disk, recording, replay, tracer
+from sweeps import disk, recording, replay, tracer
 from sweeps.ledger import chosen, counted
 from sweeps.subject import Subject
 
@@ -47,7 +47,7 @@ def test_after_a_real_power_cut_a_rerun_ends_with_the_same_bits_and_nothing_ackn
     if reason := disk.refusal(kind):
         pytest.skip(reason)
     subject = make(name)
-    number = calls.count(subject)
+    number = subject.calls
     some = chosen(range(1, number + 1), {"raw": 160}.get(name, 12))
     try:
         with disk.disk(kind, tmp_path) as on, counted(f"power cut on {kind}", name, possible=number) as sweep:
