@@ -37,7 +37,7 @@ def repair(folder: Path, *, clock: Clock) -> Repaired:
     Raises LockedError while a process holds the run, DamagedError when neither the database nor its backup can be
     read, FormatError for a run of a newer perdure.
     """
-    before = _progress_in(folder)
+    before = _progress_in(folder, "kept", "damaged")
     done = _mended(folder, clock)
     if problem := _contradiction(folder):
         replaced = _take_backup(folder, clock, problem)
@@ -110,8 +110,10 @@ def _take_backup(folder: Path, clock: Clock, problem: str) -> str | None:
 # -- what was lost -----------------------------------------------------------------------------------------------
 
 
-def _progress_in(folder: Path) -> dict[str, int] | None:
-    """What was saved, by phase: units done, iterations of loops. None where the database does not say."""
+def _progress_in(folder: Path, *states: str) -> dict[str, int] | None:
+    """What was saved, by phase: units done, iterations of loops by snapshots of these states. None where the database
+    does not say.
+    """
     path = folder / DATABASE
     if not path.exists() or not is_whole(path):
         return None
@@ -120,14 +122,17 @@ def _progress_in(folder: Path) -> dict[str, int] | None:
         if not format_of(reader):
             return None
         counted = reader.rows("SELECT phase, count(*) FROM units WHERE state = 'done' GROUP BY phase")
-        reached = reader.rows("SELECT loop, max(position) FROM snapshots WHERE state = 'kept' GROUP BY loop")
+        reached = reader.rows(
+            "SELECT loop, max(position) FROM snapshots WHERE state IN (?, ?) GROUP BY loop",
+            (states[0], states[-1]),
+        )
         return {str(name): int(number) for name, number in [*counted, *reached]}
     finally:
         reader.close()
 
 
 def _lost(folder: Path, before: dict[str, int] | None) -> Iterator[str]:
-    now = _progress_in(folder)
+    now = _progress_in(folder, "kept")
     assert now is not None  # a repair leaves a database that can be read, or raises
     if before is None:
         reader = Reader(folder / DATABASE)
@@ -147,16 +152,16 @@ def _lost(folder: Path, before: dict[str, int] | None) -> Iterator[str]:
 
 
 def _begin_anew(store: Store) -> list[str]:
-    """A loop whose only snapshot is damaged begins anew. One that has lost several is left to the user, who may have
-    a backup that knows them."""
+    """A loop that has no sound snapshot left begins anew; its damaged ones are kept aside, and backups as they are."""
     notes = []
     for loop in store.generations.loops():
         recorded = store.generations.of_loop(loop)
         damaged = [g for g in recorded if g.state == "damaged"]
-        if len(damaged) != 1 or any(g.state == "kept" for g in recorded):
+        if not damaged or any(g.state == "kept" for g in recorded):
             continue
         with store.transaction():
-            store.generations.mark(loop, damaged[0].number, "removed")
+            for generation in damaged:
+                store.generations.mark(loop, generation.number, "removed")
             store.generations.rewind(loop, logged=0)
             store.tables.rewind(loop, inserted=0)
         notes.append(f"{loop}: no snapshot is left; it begins anew at the next start")

@@ -246,7 +246,9 @@ class Run:
 
         path, frame = self._enter(name), caller()
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise UsageError(f"range {name!r} is asked for {count!r} iterations; use a whole number")
+            raise UsageError(
+                f"range {name!r} is asked for {count!r} iterations; use a whole number, 0 or more"
+            )
         goal, sources = Goal.of(best), sources_of(state or {})
         current = self._session.fingerprint_caller(frame, version=version)
         self._session.begin(path, kind="range", total=count, current=current, place=place_of(frame))

@@ -128,7 +128,7 @@ def overridden(config: Mapping[str, object], changes: Sequence[str]) -> dict[str
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator or not key:
-            raise UsageError(f"--set {change!r} is not key=value")
+            raise UsageError(f"--set {change!r} is not key=value; write it like --set rate=0.1")
         _put(result, key.split("."), _value(text), given=change)
     return result
 

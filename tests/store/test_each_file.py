@@ -163,6 +163,18 @@ def test_a_loop_whose_only_snapshot_is_damaged_begins_anew_when_it_is_repaired(
     assert lost == "once: 1 were done, 0 are left; the next start computes the others again"
 
 
+def test_a_loop_that_lost_every_snapshot_begins_anew_when_it_is_repaired(life: Life, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(life.place / "stopped", tmp_path / "run"))
+    for path in (folder / "snapshots" / "epoch").iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(DamagedError, match=r"verify --repair"):
+        damaged.work(folder)
+    assert repair(folder, clock=SystemClock()).lost == (
+        "epoch: 3 were done, 0 are left; the next start computes the others again",
+    )
+    assert is_whole(folder) and damaged.work(folder) == life.expected
+
+
 def test_a_unit_whose_loop_lost_its_end_is_computed_again_without_a_repair_too(
     life: Life, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -258,20 +258,34 @@ class ProcessPool:
 
 
 def _packed(function: Callable[[str, object], object]) -> bytes:
-    plain: object = function
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    name = getattr(plain, "__qualname__", type(plain).__qualname__)
-    module = sys.modules.get(getattr(plain, "__module__", None) or "")
+    unknown = list(_unknown(function))
     try:
-        if hasattr(plain, "__qualname__") and module is not None:
-            operator.attrgetter(name)(module)
+        if unknown:
+            raise UsageError("a worker could not find it")
         return pack(function)
     except Exception as error:  # pickle raises TypeError, AttributeError, RecursionError and its own
+        name = unknown[0] if unknown else getattr(function, "__qualname__", type(function).__qualname__)
         raise UsageError(
             f"{name!r} cannot be sent to worker processes ({error}); define the function at the top level of "
             "a module, not as a lambda or in another function, and bind only plain values and arrays to it"
         ) from error
+
+
+def _unknown(function: object) -> Iterator[str]:
+    """Names of a function, and of functions bound to it, that cannot be imported."""
+    if isinstance(function, functools.partial):
+        for part in (function.func, *function.args, *function.keywords.values()):
+            if callable(part):
+                yield from _unknown(part)
+        return
+    name = getattr(function, "__qualname__", None)
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    if name is None or module is None:
+        return
+    try:
+        operator.attrgetter(name)(module)
+    except AttributeError:
+        yield str(name)
 
 
 def _kill(process: SpawnProcess) -> None:

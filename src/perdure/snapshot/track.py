@@ -91,8 +91,9 @@ class Track:
         if not kept:
             if any(g.state == "damaged" for g in recorded):
                 raise DamagedError(
-                    f"every kept snapshot of {self.loop!r} in {self.store.folder} is damaged; restore a backup "
-                    f"(`perdure backups {self.store.folder}`) or compute it again with --redo {self.loop}"
+                    f"every kept snapshot of {self.loop!r} in {self.store.folder} is damaged; mend it "
+                    f"(`perdure verify --repair {self.store.folder}`), restore a backup (`perdure backups "
+                    f"{self.store.folder}`), or compute it again with --redo {self.loop}"
                 )
             return None
         self.newest = kept[-1]
@@ -114,8 +115,8 @@ class Track:
         if self._history != newest.parts["history"]:
             raise DamagedError(
                 f"the history of {self.loop!r} in {self.store.database.path} is not what generation {newest.number} "
-                f"was saved with; restore a backup (`perdure backups {self.store.folder}`) or compute it again with "
-                f"--redo {self.loop}"
+                f"was saved with; mend it (`perdure verify --repair {self.store.folder}`), restore a backup (`perdure "
+                f"backups {self.store.folder}`), or compute it again with --redo {self.loop}"
             )
 
     def _load(self, generation: Generation) -> Snapshot:
