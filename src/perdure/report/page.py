@@ -20,7 +20,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 background:var(--paper)}
 h1{font-size:1.7rem;margin:0}h2{font-size:1.2rem;margin:2.4rem 0 .6rem}h3{font-size:1rem;margin:1.2rem 0 .2rem}
 .dim,figcaption{color:var(--dim)}.good{color:var(--good)}.bad{color:var(--bad)}.warn{color:var(--warn)}
-p,ul{max-width:46rem}li,p,h1,td{overflow-wrap:anywhere}code{font-size:.92em}
+p,ul{max-width:46rem}li,p,h1{overflow-wrap:anywhere}
+td{overflow-wrap:break-word;max-width:34rem}code{font-size:.92em}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.7rem;margin:1.2rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.55rem .8rem}
 .card b{display:block;font-size:1.15rem}.card span{color:var(--dim);font-size:.85rem}
@@ -43,7 +44,7 @@ svg.time{height:1.9rem;background:var(--card);border-radius:4px}
 .worked{fill:var(--c0)}.done{fill:var(--good)}.open{fill:var(--c1)}.lost{fill:var(--bad)}
 i.worked{background:var(--c0)}i.done{background:var(--good)}i.open{background:var(--c1)}i.lost{background:var(--bad)}
 img{max-width:100%;height:auto;background:#fff;border-radius:4px}
-@media print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}tr,.card{break-inside:avoid}
+@media print{.wide{overflow:visible}td{overflow-wrap:anywhere}body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}tr,.card{break-inside:avoid}
 .line,.dot,.worked,.done,.open,.lost,i,.card{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 
