@@ -59,7 +59,7 @@ def _source(name: str, owner: Mapping[str, object], value: object) -> Source:
         source.capture()  # refuses now what could not be saved later
         return source
     raise StateError(
-        f"state[{name!r}] is a {type(value).__name__}, which cannot be captured and restored in place; "
+        f"state[{name!r}] is of type {type(value).__name__}, which cannot be captured and restored in place; "
         "give it `state_dict()` and `load_state_dict()`, or put its numbers into an array or a dict"
     )
 
