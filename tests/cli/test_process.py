@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from command_line import (
     wait_for,
 )
 from perdure.overview import seconds_each
-from perdure.store.lock import read_holder
+from perdure.store.lock import Holder, read_holder
 
 KEYS = {"run", "target", "state", "phases", "attempts", "last_saved_at", "alive", "overhead"}
 PHASE_KEYS = {"name", "kind", "state", "done", "failed", "total", "eta_s"}
@@ -119,7 +120,7 @@ def test_stop_refuses_when_nobody_works(run: Path) -> None:
 
 
 def test_stop_never_signals_a_process_that_only_has_the_number(run: Path) -> None:
-    holder = json.loads((run / "lock").read_text())
+    holder = asdict(Holder.this_process(now=0.0)) | {"process_started": 1.0}
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         (run / "lock").write_text(json.dumps(holder | {"pid": bystander.pid}))
