@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import KILLED
+from processes import KILLED, rows
 from sweeps.ledger import Sweep
 from sweeps.subject import Facts, Subject, facts, last_line
 from sweeps.tracer import Call
@@ -19,6 +20,7 @@ REGION = 64  # bytes: one bit is flipped in each
 SMALL = 16 << 10  # bytes: larger files are sampled
 SAMPLED = 256  # regions of a larger file
 CHANGED = 73  # the exit code
+_SEAMS = {"units": ("unit.computed:2", "iteration.end:3")}  # where a run is killed that hands out no batches
 _WORDS_FOR_LOSS = ("warning: ", "computed again", "computes it again")
 
 
@@ -85,7 +87,8 @@ def _put_back(path: Path, file: str, older: Path) -> Iterator[Damage]:
 
 def killed_run(subject: Subject, folder: Path, older: Path) -> None:
     """A run that was killed twice; its log is not in its database yet. `older` is it after the first time."""
-    for seam, copy in (("batch.end:4", older), ("batch.end:5", None)):
+    first, second = _SEAMS.get(subject.name, ("batch.end:4", "batch.end:5"))
+    for seam, copy in ((first, older), (second, None)):
         assert subject.run(folder, cold=True, PERDURE_KILL_AT=seam).code == KILLED
         if copy is not None:
             shutil.copytree(folder, copy)
@@ -146,7 +149,7 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
             )
         else:
             wrong = subject.wrong(folder, done)
-            lost = done_again(before, facts(folder)) if not wrong else frozenset()
+            lost = done_again(before, facts(folder), folder) if not wrong else frozenset()
             answer = "same bits, part of it done again" if lost else "same bits"
             wrong = wrong or _too_much(damage, lost, spared, done.err)
             if not wrong and (left := subject.findings(folder)):
@@ -156,11 +159,23 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
         shutil.rmtree(folder)
 
 
-def done_again(before: Facts, after: Facts) -> Facts:
-    """What was lost, or made once more by a later attempt. Damage to what a row says of itself is neither."""
+def done_again(before: Facts, after: Facts, folder: Path) -> Facts:
+    """What was lost, or made once more by a later attempt. Damage to what a row says of itself is neither.
+
+    A generation whose row was lost and written again from its file was not made once more, nor was its history.
+    """
     attempts = {fact[-2] for fact in before}
     kept = {fact[:3] for fact in after if fact[-2] in attempts}
-    return frozenset(fact for fact in before if fact[:3] not in kept)
+    finished = {
+        ("generation", loop, json.loads(detail)["generation"])
+        for loop, detail in rows(
+            folder, "SELECT subject, detail FROM journal WHERE event = 'snapshot finished'"
+        )
+    }
+    loops = {loop for _, loop, _ in finished}
+    lost = frozenset(fact for fact in before if fact[:3] not in kept | finished)
+    is_history = all(fact[0] == "entry" and fact[1] in loops for fact in lost)
+    return frozenset() if is_history else lost
 
 
 def facts_of_backup(run: Path) -> Facts:

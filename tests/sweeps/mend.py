@@ -1,4 +1,4 @@
-"""As a program: verify the run at PERDURE_RUN, after a repair where SWEEP_REPAIR is set; prints the findings as JSON."""
+"""A program: verify the run at PERDURE_RUN, after a repair where SWEEP_REPAIR is set; prints the findings as JSON."""
 
 from __future__ import annotations
 

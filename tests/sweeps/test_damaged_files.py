@@ -42,3 +42,11 @@ def test_one_damaged_file_never_changes_a_result_in_silence(
 
 def test_a_few_damaged_files_never_change_a_result_in_silence(raw: Subject, tmp_path: Path) -> None:
     assert sweep_damage(raw, tmp_path, "stopped", 5, "damage, a few") == []
+
+
+def test_a_backup_whose_tables_are_defined_in_no_text_harms_nothing(raw: Subject, tmp_path: Path) -> None:
+    run, older = tmp_path / "run", tmp_path / "older"
+    damage.unrecorded_run(raw, run, older)
+    backup = run / "run.db.backup"
+    backup.write_bytes(backup.read_bytes().replace(b"batch INTEGER", b"batch \xccNTEGER"))
+    assert raw.wrong(run, raw.run(run)) == ""

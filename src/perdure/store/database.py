@@ -217,6 +217,10 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except PerdureError:
         raise
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        raise DamagedError(
+            f"{path} is damaged (it holds text that is none); run `perdure verify --repair {path.parent}`"
+        ) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         name = getattr(error, "sqlite_errorname", type(error).__name__)
