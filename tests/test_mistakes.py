@@ -29,7 +29,7 @@ def generator() -> ModuleType:
 
 GENERATOR = generator()
 KNOWN = GENERATOR._rows((DOCS / "mistakes.md").read_text(encoding="utf-8"))
-OFTEN = ("no such folder", "config was edited", "started twice", "every snapshot")
+OFTEN = ("no such folder", "config was edited")
 
 
 def made(word: str) -> list[tuple[str, str | None, str | None]]:
