@@ -67,6 +67,15 @@ def test_what_an_earlier_holder_left_in_the_file_does_not_hold_the_run(tmp_path:
     assert holder is not None and holder.since == 2.0
 
 
+def test_a_process_that_gave_the_lock_back_and_lives_on_is_not_its_holder(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock", now=1.0)
+    holder = read_holder(tmp_path / "lock")
+    assert holder is not None and holder.is_alive()
+    lock.release()
+    holder = read_holder(tmp_path / "lock")
+    assert holder is not None and not holder.is_alive()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "\udcff"])
 def test_rubbish_in_the_lock_file_is_overwritten(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_bytes(text.encode(errors="surrogateescape"))

@@ -5,6 +5,7 @@ What the lock file says (process, host, since when) only feeds the message that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ import socket
 import sys
 import time
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Holder:
     boot: str
     host: str
     since: float
+    released: bool = False  # it gave the lock back, and may live on
 
     @classmethod
     def this_process(cls, *, now: float) -> Holder:
@@ -39,8 +41,8 @@ class Holder:
         return cls(pid, _process_started(pid) or now, boot_id(), socket.gethostname(), now)
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs here; a reused process id does not count."""
-        if self.host != socket.gethostname() or self.boot != boot_id():
+        """Whether that very process still runs here and holds on; a reused process id does not count."""
+        if self.released or self.host != socket.gethostname() or self.boot != boot_id():
             return False
         started = _process_started(self.pid)
         return started is not None and abs(started - self.process_started) < 0.01
@@ -66,10 +68,11 @@ class Lock:
         except OSError as error:
             os.close(descriptor)
             raise self._refusal(error) from error
-        self._descriptor = descriptor
+        self._descriptor, self._holder = descriptor, None
         _held.add(self)
         try:
-            self._introduce(Holder.this_process(now=now))
+            self._holder = Holder.this_process(now=now)
+            self._introduce(self._holder)
         except OSError as error:
             self.release()
             raise storage_error(error, path) from error
@@ -93,8 +96,17 @@ class Lock:
         return LockedError(f"run {folder} is {who}{stop}")
 
     def release(self) -> None:
+        """Give the lock back. A process that lives on, such as a notebook, is no longer named as the holder."""
         if self._descriptor is not None:
-            os.close(self._descriptor)  # closing gives the lock back
+            if self._holder is not None:
+                with contextlib.suppress(OSError):
+                    self._introduce(replace(self._holder, released=True))
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the file, which gives the lock back unless another process shares it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
             self._descriptor = None
             _held.discard(self)
 
@@ -105,7 +117,7 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 def _forget_in_child() -> None:
     """A forked child shares the open file, and with it the lock: it must not keep it alive."""
     for lock in list(_held):
-        lock.release()
+        lock.forget()
 
 
 if hasattr(os, "register_at_fork"):
