@@ -35,8 +35,8 @@ def publish(path: Path, content: Iterable[Content], *, kind: str) -> int:
     Raises StorageError; then nothing is left behind, and an older file of that name is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    seam(f"{kind}.create")
     try:
+        seam(f"{kind}.create")
         size = _write_new(temporary, content, kind=kind)
         seam(f"{kind}.rename")
         _rename(temporary, path)
