@@ -199,7 +199,7 @@ MUTANTS = (
         "store/blobs.py",
         "        if files.digest(path) != digest:\n",
         "        if False:\n",
-        damaged("blobs/", state="killed"),
+        damaged("blobs/", state="killed", near=b"NUMPY"),
         "units",
     ),
 )
