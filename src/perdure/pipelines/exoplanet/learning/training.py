@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _QUIET = -8.0  # sigma: a negative of unknown kind without a deeper point may be given a transit
 
 
-class ValidationAUC(keras.callbacks.Callback):
-    """Adds the exact `val_auc`, and `val_loss`, of the validation part to the logs of each epoch."""
+class Validation(keras.callbacks.Callback):
+    """Adds the exact `val_auc`, and `val_loss`, of the validation part to the logs of each epoch, and the
+    `learning_rate` that the schedule has come to."""
 
     def __init__(self, curves: np.ndarray, label: np.ndarray) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class ValidationAUC(keras.callbacks.Callback):
         if logs is not None:
             logs["val_loss"] = float(loss)
             logs["val_auc"] = float(ranking.auc(Ranking.of(probability, self._label).counts()))
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
 
 def probabilities(model: keras.Model, curves: np.ndarray) -> np.ndarray:
@@ -107,7 +109,7 @@ def train(run: perdure.Run, architecture: dict[str, Any], data: DataSet) -> kera
         epochs=config["epochs"],
         verbose=0,
         callbacks=[
-            ValidationAUC(validation, data.label[data.validation]),
+            Validation(validation, data.label[data.validation]),
             keras.callbacks.EarlyStopping(monitor="val_auc", mode="max", patience=config["patience"]),
             resume,
         ],
