@@ -121,3 +121,37 @@ def test_a_proof_that_is_interrupted_leaves_no_process_and_no_folder(tmp_path: P
     assert list(tmp_path.glob("perdure-prove-*")) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
+def test_a_proof_that_is_killed_takes_its_process_along_and_the_next_one_removes_its_folder(
+    tmp_path: Path,
+) -> None:
+    text = SMALL + "\nimport os, sys, time\nopen(sys.argv[1], 'w').write(str(os.getpid()))\ntime.sleep(100)\n"
+    script(tmp_path, text, "slow.py")
+    words = ("prove", "slow.py", "--", str(tmp_path / "pid"))
+    foreign = tmp_path / "perdure-prove-of-someone"  # no lock in it: nothing that a proof has left
+    foreign.mkdir()
+    prover = subprocess.Popen(command(words), cwd=tmp_path, env=environment(TMPDIR=str(tmp_path)))
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    (left,) = set(tmp_path.glob("perdure-prove-*")) - {foreign}
+    script(tmp_path, "", "empty.py")
+    assert process("prove", "empty.py", folder=tmp_path, TMPDIR=str(tmp_path)).returncode == 2
+    assert left.exists()  # a proof that goes on is left alone
+    prover.kill()
+    prover.wait()
+
+    def is_gone() -> bool:
+        status = Path("/proc", (tmp_path / "pid").read_text(), "stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    wait_for(is_gone)
+    assert process("prove", "empty.py", folder=tmp_path, TMPDIR=str(tmp_path)).returncode == 2
+    assert not left.exists() and foreign.exists()
+
+
+def test_a_script_that_opens_two_runs_is_told_so(tmp_path: Path) -> None:
+    text = SMALL + SMALL.replace("runs/small", "runs/other")
+    script(tmp_path, text, "two.py")
+    done = process("prove", "two.py", folder=tmp_path, TMPDIR=str(tmp_path))
+    assert done.returncode == 2 and "opens 2 runs" in done.stderr and "runs/other" in done.stderr

@@ -193,7 +193,8 @@ class Prover:
 
 _CAUSE = (
     "the runs that nobody killed agree, so something does not survive a resume: a plain local variable of the script "
-    "that starts afresh, a generator that is not in state=, what an earlier iteration left in memory or in a file"
+    "that starts afresh, an object of state= that is replaced and not changed in place, a generator that is not in "
+    "state=, what an earlier iteration left in memory or in a file"
 )
 _ORDER = (
     "with the order of sets held still (PYTHONHASHSEED) the bits are the same: the script goes over a set, or a dict "

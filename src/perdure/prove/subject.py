@@ -71,6 +71,7 @@ class Subject:
     alive: Callable[[float], None] = lambda seconds: None  # called now and then while a process runs
     processes: int = 0
     own_folder: Path | None = None  # the run's folder that the script itself names
+    named: list[str] = field(default_factory=list)  # all that its last process named
 
     @property
     def work(self) -> Path:
@@ -104,11 +105,11 @@ class Subject:
         said = self.scratch / "said"
         with said.open("wb") as out:
             process = self.script.start(
-                self.work, {**variables, **point.variables}, out=out, err=out, prefix=point.prefix
+                self.work, {**variables, **point.variables}, out=out, err=out, prefix=point.prefix, tied=True
             )
             seconds, timed_out = self._wait(process, point.after)
         if told.exists() and (lines := told.read_text().splitlines()):
-            self.own_folder = Path(lines[-1])
+            self.own_folder, self.named = Path(lines[-1]), list(dict.fromkeys(lines))
             told.unlink()
         words = said.read_bytes()[-2000:].decode(errors="backslashreplace").strip().splitlines()
         return Attempted(process.returncode, seconds, timed_out, "\n".join(words[-6:]))
@@ -142,6 +143,11 @@ class Subject:
             raise UsageError(
                 f"{self.script.name} did not end within {done.seconds:.0f} s; what is proven must end by itself: make "
                 "it smaller with --set or a preset, or give it more time with --timeout"
+            )
+        if len(self.named) > 1:
+            raise UsageError(
+                f"{self.script.name} opens {len(self.named)} runs ({', '.join(self.named)}), and what is proven opens "
+                "one; let an argument of the script choose which, and prove each by itself"
             )
         if not done.is_complete:
             raise UsageError(

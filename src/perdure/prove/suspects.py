@@ -56,6 +56,9 @@ _MUTATORS = {
     "clear",
     "remove",
 }
+_REPLACED = (
+    "a new object takes its name here, while state= keeps the first one; change that in place (+=, [...] =)"
+)
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -188,6 +191,8 @@ def _carried_in(scope: _Scope, file: str) -> Iterator[Suspect]:
                     if name in bound and name not in saved:
                         kind = "range" if ast.unparse(verb.func).endswith("range") else "each"
                         yield Suspect("local", file, line, name, _why(kind))
+                for name, line in _replaced(node.body, _held(verb, bound) - _names(node.target)).items():
+                    yield Suspect("local", file, line, name, _REPLACED)
 
 
 def _why(kind: str) -> str:
@@ -233,6 +238,25 @@ def _saved_names(verb: ast.Call, bound: dict[str, ast.expr]) -> set[str]:
     given = [keyword.value for keyword in verb.keywords if keyword.arg == "state"]
     names = {name for value in given for name in _names(value)}
     return names | {inner for name in names if name in bound for inner in _names(bound[name])}
+
+
+def _held(verb: ast.Call, bound: dict[str, ast.expr]) -> set[str]:
+    """Names of the objects in state=, written out there or in a dict bound before."""
+    given = [keyword.value for keyword in verb.keywords if keyword.arg == "state"]
+    dicts = [bound.get(value.id, value) if isinstance(value, ast.Name) else value for value in given]
+    values = [value for one in dicts if isinstance(one, ast.Dict) for value in one.values]
+    return {value.id for value in values if isinstance(value, ast.Name)}
+
+
+def _replaced(body: list[ast.stmt], names: set[str]) -> dict[str, int]:
+    """Which of the names the body assigns anew -> line."""
+    nodes = (node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Assign))
+    found = (name for node in nodes for target in node.targets for name in ast.walk(target))
+    lines: dict[str, int] = {}
+    for name in found:
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store) and name.id in names:
+            lines.setdefault(name.id, name.lineno)
+    return lines
 
 
 def _changed(body: list[ast.stmt]) -> dict[str, int]:

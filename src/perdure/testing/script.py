@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
 KILLED = -9  # a return code as `subprocess` gives it
+_PR_SET_PDEATHSIG = 1
 COMPLETE = {0, 3}  # exit codes of a run that came to its end; 3 has units that failed
 
 
@@ -72,12 +75,17 @@ class Script:
         out: IO[bytes] | int | None = None,
         err: IO[bytes] | int | None = None,
         prefix: tuple[str, ...] = (),
+        tied: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a process on the run `folder`, in a session of its own; `prefix` is what starts it, such as strace."""
+        """Start a process on the run `folder`, in a session of its own; `prefix` is what starts it, such as strace.
+
+        tied: on Linux it is killed as soon as the present thread ends, however that comes.
+        """
         named = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
         named |= {**self.environment, "PERDURE_RUN": str(folder), **variables}
         return subprocess.Popen(
-            [*prefix, *self.words], env=named, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            [*prefix, *self.words], env=named, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            preexec_fn=_tie(os.getpid()) if tied and sys.platform == "linux" else None,
         )  # fmt: skip
 
     def run(self, folder: Path, **variables: str) -> Ended:
@@ -118,6 +126,18 @@ class Script:
             log = Path(place) / "seams"
             self.finish(folder, PERDURE_SEAM_LOG=str(log), **variables)
             return log.read_text().split() if log.exists() else []
+
+
+def _tie(parent: int) -> Callable[[], None]:
+    """What a new process does before anything else, so that SIGKILL to its parent ends it too."""
+    prctl = ctypes.CDLL(None).prctl  # found before the fork
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before
+            os._exit(1)
+
+    return tie
 
 
 def digest(folder: Path) -> dict[str, dict[str, str]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +64,8 @@ def prove(
     """
     from perdure.prove.points import MODES
     from perdure.prove.proof import EXACT, Prover
+    from perdure.prove.scratch import scratch
+    from perdure.prove.subject import Subject
     from perdure.snapshot.policy import seconds_of
 
     if target not in PIPELINES and not Path(target).is_file():
@@ -74,16 +74,14 @@ def prove(
         raise UsageError(f"--at {mode!r} is not known; there are {', '.join(MODES)}")
     script = _script(target, preset, context.args, tuple(changes or ()))
     limit = seconds_of(timeout, name="--timeout")
-    with _scratch(keep) as scratch, _terminated_as_interrupted():
-        from perdure.prove.subject import Subject
-
+    with scratch(keep) as place, _terminated_as_interrupted():
         progress = _Progress()
-        subject = Subject(script, Path(target).stem, scratch, limit, progress.alive)
+        subject = Subject(script, Path(target).stem, place, limit, progress.alive)
         prover = Prover(subject, target, kills, mode, keep is not None, progress.after)
         try:
             proof = prover.prove()
         except KeyboardInterrupt:
-            left = f"what was made is in {scratch}" if keep else "nothing is left behind"
+            left = f"what was made is in {place}" if keep else "nothing is left behind"
             progress.clear()
             print(
                 f"perdure: stopped; {left}; the target's own runs were never touched",
@@ -108,24 +106,6 @@ def _script(target: str, preset: str | None, arguments: list[str], changes: tupl
         options_of(target, arguments)  # a mistake in them is told now, and not as the failure of a run
         return Script((sys.executable, "-m", "perdure", "run", target, *words), named)
     return Script((sys.executable, target, *words), named)
-
-
-@contextmanager
-def _scratch(keep: Path | None) -> Iterator[Path]:
-    """A private folder for the runs: removed in the end, unless it was asked for."""
-    if keep is None:
-        place = Path(tempfile.mkdtemp(prefix="perdure-prove-"))
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-        return
-    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise UsageError(f"--keep {keep} is there already and not empty; name a new folder")
-    from perdure import files
-
-    files.make_folder(keep.absolute())
-    yield keep.absolute()
 
 
 @contextmanager
