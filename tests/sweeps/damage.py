@@ -76,9 +76,7 @@ def damages(folder: Path, older: Path, *, sampled: int | None = SAMPLED) -> Iter
 
 def _put_back(path: Path, file: str, older: Path) -> Iterator[Damage]:
     earlier = (
-        [older / file]
-        if (older / file).exists()
-        else sorted(older.glob(f"{os.path.dirname(file)}/*.safetensors"))
+        [older / file] if (older / file).exists() else sorted((older / file).parent.glob("*.safetensors"))
     )
     for copy in earlier[-1:]:
         if copy.read_bytes() != path.read_bytes():
