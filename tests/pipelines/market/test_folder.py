@@ -143,6 +143,7 @@ def test_rubbish_is_named_with_its_file_and_line(tmp_path):
     assert "line 3: it has 3 cells, and the header has 2" in message(tmp_path, head + "2024-01-03,1,2\n")
     assert "no column Close; the columns are date, size" in message(tmp_path, "Date,Size\n2024-01-02,1\n")
     assert "column names and no rows" in message(tmp_path, "Date,Close\n")
+    assert "several columns close" in message(tmp_path, "Date,Close,Close\n2024-01-02,1,2\n")
     assert "no column Date and no Close" in message(tmp_path, "")
     (tmp_path / "AAPL.csv").write_bytes(b"Date,Close\n2024-01-02,\xff\n")
     with pytest.raises(MalformedError, match="line 2: it is not UTF-8"):
@@ -160,6 +161,26 @@ def test_a_folder_without_companies_is_refused(tmp_path):
         Folder(tmp_path)
     with pytest.raises(UsageError, match="is not a folder"):
         Folder(tmp_path / "none")
+
+
+def test_two_files_of_one_symbol_are_refused_and_not_chosen_from(tmp_path):
+    write(tmp_path, "AAPL", 1)
+    (tmp_path / "aapl.txt").write_text("Date,Close\n2024-01-02,1\n")
+    with pytest.raises(UsageError, match=r"two files for AAPL: AAPL\.csv and aapl\.txt"):
+        Folder(tmp_path)
+
+
+def test_a_folder_of_rubbish_says_what_is_wrong_with_it_and_not_only_that_no_fund_can_be_made(tmp_path):
+    (tmp_path / "AAPL.csv").write_text("%PDF\n")
+    with pytest.raises(
+        MalformedError, match=r"in place of SPY: .*AAPL\.csv, line 1: there is no column Date"
+    ):
+        Folder(tmp_path).prices("SPY")
+
+
+def test_a_time_beside_the_date_is_passed_over(tmp_path):
+    (tmp_path / "AAPL.csv").write_text("Date,Time,Close\n2024-01-02,000000,1\n2024-01-03,000000,2\n")
+    assert [str(day) for day in Folder(tmp_path).prices("AAPL").bars.day] == ["2024-01-02", "2024-01-03"]
 
 
 def test_a_symbol_without_a_file_is_unknown(tmp_path):

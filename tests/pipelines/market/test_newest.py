@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from perdure.pipelines.market.config import PRESETS, check, preset
 from perdure.pipelines.market.data.source import source
 from perdure.pipelines.market.features import catalogue
 from perdure.pipelines.market.learning.matrix import SampleTable, load
+from perdure.pipelines.market.pipeline import main
 from perdure.pipelines.market.samples import symbols
 from perdure.pipelines.market.samples.backtest import LEAKED, Plan
 from perdure.pipelines.market.samples.newest import Until, newest
@@ -79,11 +81,29 @@ def test_neither_the_cache_nor_the_pace_is_part_of_what_is_fingerprinted(tmp_pat
 @pytest.mark.parametrize(
     ("name", "value"),
     [("per_sector", "abc"), ("stride", 0), ("kappa", -1), ("sessions", 2.5), ("trees", True), ("dirt", 1),
-     ("first_share", float("nan")), ("gate", 3), ("rounds", None)],
+     ("first_share", float("nan")), ("gate", 3), ("rounds", None), ("threads", 1_000_000), ("target", "zzz"),
+     ("gate", {"auc": "x"}), ("gate", {"auc": float("nan")}), ("gate", {"advisory": 5})],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused_by_name_and_value(name: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"{name} is .*must be"):
+    with pytest.raises(UsageError, match=f"{name}.* is .*must be"):
         check(SETTINGS | {name: value})
+
+
+def test_an_advisory_check_that_there_is_not_is_refused_before_the_training() -> None:
+    with pytest.raises(UsageError, match="the gate has no check 'luck'"):
+        check(SETTINGS | {"gate": {"advisory": ["luck"]}})
+
+
+@pytest.mark.parametrize(
+    ("source", "change"), [("synthetic", "rounds=0"), ("csv:missing", "rounds=1"), ("moon", "")]
+)
+def test_what_is_refused_leaves_no_run_that_would_hold_a_better_one_up(
+    source: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERDURE_SET", json.dumps([change] if change else []))
+    with pytest.raises(UsageError):
+        main("tiny", tmp_path / "run", source=source)
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_preset_makes_sense() -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from perdure.errors import UsageError
+from perdure.pipelines.market.deployment import gate
 from perdure.pipelines.market.deployment.gate import Thresholds
 
 _FULL: dict[str, Any] = {
@@ -61,20 +62,33 @@ def preset(name: str) -> dict[str, Any]:
 
 
 _MAY_BE_ZERO = {"per_sector", "market_seed", "embargo", "burn_in"}
+_MOST = {
+    "threads": 256,
+    "sessions": 100_000,
+}  # beyond, a library or the memory gives way, and says nothing of it
+_TARGETS = ("sector", "absolute")
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raises UsageError for a setting of another kind, or one that is out of range; it names it."""
+    """Raises UsageError for a setting of another kind, or one that is out of range; it names it.
+
+    So it does for a threshold of the gate that is none.
+    """
     for name, usual in _FULL.items():
         given = config[name]
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
         if isinstance(usual, bool | str | dict):
             fits, wanted = isinstance(given, type(usual)), f"like {usual!r}"
         elif isinstance(usual, int):
-            least = int(name not in _MAY_BE_ZERO)
-            fits = is_number and isinstance(given, int) and given >= least
-            wanted = f"a whole number of at least {least}"
+            least, most = int(name not in _MAY_BE_ZERO), _MOST.get(name)
+            fits = is_number and isinstance(given, int) and given >= least and (most is None or given <= most)
+            wanted = f"a whole number of at least {least}" + ("" if most is None else f", and at most {most}")
         else:
             fits, wanted = is_number and 0 <= given < 1, "a number from 0 to below 1"
         if not fits:
             raise UsageError(f"the setting {name} is {given!r}; it must be {wanted}")
+    if config["target"] not in _TARGETS:
+        raise UsageError(
+            f"the setting target is {config['target']!r}; it must be one of {', '.join(_TARGETS)}"
+        )
+    gate.judge(gate.Evidence(), Thresholds.of(config["gate"]))  # better refused now than after the training

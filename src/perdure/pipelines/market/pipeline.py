@@ -10,6 +10,7 @@ from typing import Any
 import perdure
 from perdure.pipelines.market.config import check
 from perdure.pipelines.market.config import preset as preset_named
+from perdure.settings import Settings, overridden
 
 PHASES = ("quality", "backtest", "load", "base models", "meta-learner", "evaluate", "explain", "gate")
 
@@ -33,6 +34,7 @@ def main(
     # Waiting threads that spin slow every other process down, and win nothing here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config = preset_named(preset) | {"source": source, "leak": leak}
+    asked = _asked(overridden(config, Settings.from_environment().changes), cache=folder / "cache")
     with perdure.open(folder, config=config, phases=PHASES) as run:
         from perdure.pipelines.market.features import catalogue
         from perdure.pipelines.market.learning import matrix as samples
@@ -41,8 +43,6 @@ def main(
         from perdure.pipelines.market.samples import symbols
 
         settings: Any = dict(run.config)
-        check(settings)
-        asked = symbols.asked(settings["source"], settings, cache=run.folder / "cache")
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
             place=symbols.Place(run.folder / "cache", pace),
@@ -75,6 +75,15 @@ def main(
 
         _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked)
         return run.exit_code
+
+
+def _asked(settings: dict[str, Any], *, cache: Path) -> dict[str, Any]:
+    """The companies, once the settings are sound: found out before the run begins, for one that has begun with other
+    settings takes no better ones. Raises UsageError."""
+    from perdure.pipelines.market.samples import symbols
+
+    check(settings)
+    return symbols.asked(str(settings["source"]), settings, cache=cache)
 
 
 def _judge(

@@ -47,10 +47,10 @@ class Thresholds:
         for name, value in changes.items():
             if name not in known:
                 raise UsageError(f"the gate has no threshold {name!r}; there are {', '.join(sorted(known))}")
-            if name != "advisory" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            if name != "advisory" and not _is_number(value):
                 raise UsageError(f"the gate's threshold {name} is {value!r}; it must be a number")
         named = changes.get("advisory", ())
-        if isinstance(named, str) or not all(isinstance(one, str) for one in named):
+        if not isinstance(named, list | tuple) or not all(isinstance(one, str) for one in named):
             raise UsageError(f"the gate's advisory is {named!r}; it must be a list of names of checks")
         return replace(cls(), **{**changes, "advisory": tuple(named)})
 
@@ -223,6 +223,11 @@ def _compared(
         return Check(name, False, None, limit, f"missing: {wanted}")
     found = float(value)
     return Check(name, holds(found), found, limit, f"{found:{form}} {wanted}")
+
+
+def _is_number(value: object) -> bool:
+    """Whether a threshold can be compared with; NaN and infinity would make a check that cannot fail, or pass."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _missing(value: float | None) -> bool:

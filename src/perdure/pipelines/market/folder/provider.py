@@ -44,6 +44,7 @@ class Folder:
             raise UsageError(
                 f"{self.folder} has no file for a company that ends in {ends}; name them like AAPL.csv"
             )
+        self._require_one_file_each()
 
     def symbols(self) -> tuple[str, ...]:
         """The companies that have a file, in alphabetical order."""
@@ -68,11 +69,23 @@ class Folder:
         return None
 
     def _files(self) -> dict[str, Path]:
-        return {
-            path.stem.upper().removesuffix(".US").lstrip("^_"): path
+        return dict(self._named())
+
+    def _named(self) -> list[tuple[str, Path]]:
+        return [
+            (path.stem.upper().removesuffix(".US").lstrip("^_"), path)
             for path in sorted(self.folder.iterdir())
             if path.suffix.lower() in _SUFFIXES[self.kind] and not path.name.startswith(".")
-        }
+        ]
+
+    def _require_one_file_each(self) -> None:
+        known: dict[str, Path] = {}
+        for symbol, path in self._named():
+            other = known.setdefault(symbol, path)
+            if other != path:
+                raise UsageError(
+                    f"{self.folder} has two files for {symbol}: {other.name} and {path.name}; leave one in it"
+                )
 
     def _table(self, symbol: str) -> table.Table:
         path = self._files()[symbol]
@@ -110,10 +123,11 @@ def _composed(folder: Folder, fund: str) -> Prices:
     members = [symbol for symbol in folder.symbols() if fund in (MARKET, company(symbol).sector_etf)]
     if len(members) < _FEWEST:
         members = list(folder.symbols())
-    usable = [bars for bars in (_usable(folder, symbol) for symbol in members) if bars is not None]
+    tried = [_usable(folder, symbol) for symbol in members]
+    usable = [bars for bars in tried if isinstance(bars, Bars)]
     if not usable:
         raise MalformedError(
-            f"{folder.folder} has no usable prices to make an index from, in place of {fund}"
+            f"{folder.folder} has no usable prices to make an index from, in place of {fund}: {tried[0]}"
         )
     day = np.unique(np.concatenate([bars.day[1:] for bars in usable]))
     sums, volume, count = np.zeros((4, len(day))), np.zeros(len(day)), np.zeros(len(day))
@@ -130,9 +144,9 @@ def _composed(folder: Folder, fund: str) -> Prices:
     return Prices.plain(Bars(day, opened, high, low, close, volume), Finding("", what, "mended"))
 
 
-def _usable(folder: Folder, symbol: str) -> Bars | None:
-    """The clean bars of a company; None where there are too few, which is told when its own turn comes."""
+def _usable(folder: Folder, symbol: str) -> Bars | SourceError:
+    """The clean bars of a company, or what is wrong with them."""
     try:
         return adjusted(quality.check(folder.prices(symbol))[0])
-    except SourceError:
-        return None
+    except SourceError as error:
+        return error

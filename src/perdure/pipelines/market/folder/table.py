@@ -59,7 +59,9 @@ class Table:
         return np.array(best, "datetime64[D]")
 
     def _roles(self) -> dict[str, int]:
-        return {_NAMES[name]: position for position, name in enumerate(self.names) if name in _NAMES}
+        """Where each is; the first of several, as of a date and a time."""
+        named = reversed(list(enumerate(self.names)))
+        return {_NAMES[name]: position for position, name in named if name in _NAMES}
 
     def _number(self, cell: str, line: int) -> float:
         text = cell.strip().lstrip("$").replace(",", "")
@@ -109,6 +111,11 @@ def checked(given: Table) -> Table:
         raise MalformedError(
             f"{given.origin}, line 1: there is no column {' and no '.join(missing)}; the columns are "
             f"{', '.join(given.names)[:200] or 'none'}"
+        )
+    twice = [name for name in _NAMES if given.names.count(name) > 1]
+    if twice:
+        raise MalformedError(
+            f"{given.origin}, line 1: there are several columns {twice[0]}; leave one of them"
         )
     if not given.rows:
         raise MalformedError(f"{given.origin}: there are column names and no rows")
