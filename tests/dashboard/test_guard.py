@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.routing import Mount, Route
 
-from dashboards import PORT, SECRET, TOKEN, client
+from dashboards import PORT, SECRET, TOKEN, client, make_grid
 from perdure.dashboard import guard
-from perdure.dashboard.answers.runs import id_of
+from perdure.dashboard.answers.runs import Runs, id_of
+from perdure.dashboard.application import application
+from perdure.dashboard.guard import Access
+from perdure.dashboard.server import _server
+from perdure.dashboard.watch import Watch
 
 HERE = {"Host": f"localhost:{PORT}", "Origin": f"http://localhost:{PORT}"}
 
@@ -129,3 +137,33 @@ def test_a_link_in_the_place_of_the_token_file_is_not_followed(tmp_path: Path) -
     path.symlink_to(planted)
     assert guard.token(path) != "k" * 43
     assert not path.is_symlink() and planted.read_text() == "k" * 43
+
+
+BROKEN_OFF = b"Content-Length: 500\r\n\r\n{"
+NO_HTTP = b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+
+
+@pytest.mark.parametrize("body", [BROKEN_OFF, NO_HTTP])
+@pytest.mark.parametrize("given", [f"X-Perdure-Token: {TOKEN}\r\n".encode(), b""])
+def test_a_request_that_breaks_off_or_is_no_http_leaves_nothing_on_the_terminal(
+    tmp_path: Path, body: bytes, given: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_grid(tmp_path / "grid")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        access, runs = Access(TOKEN, port), Runs(tmp_path)
+        app = application(runs, access, watch := Watch(runs))
+        server = _server(uvicorn.Config(app, lifespan="off", http="h11", log_config=None), watch)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                who = f"Host: 127.0.0.1:{port}\r\nCookie: {access.cookie}={TOKEN}\r\n".encode()
+                client.sendall(b"POST /api/runs/grid/stop HTTP/1.1\r\n" + who + given + body)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(4096):
+                    pass
+        finally:
+            server.should_exit = True
+            thread.join(timeout=20)
+    assert [line.getMessage() for line in caplog.records if line.levelno >= logging.ERROR] == []

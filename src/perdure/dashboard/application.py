@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -248,10 +248,13 @@ class _Pages:
 async def _document(request: Request) -> Any:
     """The JSON of a request; None where there is none. Raises UsageError."""
     content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _LARGEST_BODY:
-            raise UsageError("the request is too large")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > _LARGEST_BODY:
+                raise UsageError("the request is too large")
+    except ClientDisconnect:
+        raise UsageError("the request was broken off") from None
     try:
         return json.loads(content) if content.strip() else None
     except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
@@ -122,10 +123,10 @@ class Guard:
         elif scope["type"] == "http":
             refusal = self._refusal(scope)
             if refusal is None:
-                await self._app(scope, receive, _with_headers(send))
+                await self._app(scope, receive, _with_headers(receive, send))
             else:
                 code, text = refusal
-                await JSONResponse({"error": text}, code)(scope, receive, _with_headers(send))
+                await JSONResponse({"error": text}, code)(scope, receive, _with_headers(receive, send))
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers, access = Headers(scope=scope), self._access
@@ -144,7 +145,7 @@ class Guard:
         return None
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(receive: Receive, send: Send) -> Send:
     """Every answer says how a browser must treat it; one that has said so itself keeps its word."""
 
     async def sending(message: Message) -> None:
@@ -152,6 +153,12 @@ def _with_headers(send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-        await send(message)
+        try:
+            await send(message)
+        except (
+            LocalProtocolError
+        ):  # the server has answered a body that is no HTTP, and closes the connection
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
     return sending

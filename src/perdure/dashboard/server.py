@@ -40,7 +40,7 @@ class Dashboard:
         """Answer until Ctrl+C or SIGTERM; open a browser first, if asked to."""
         config = uvicorn.Config(
             self.app, log_level="error", access_log=False, lifespan="off", server_header=False, proxy_headers=False,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=3, http="h11",
         )  # fmt: skip
         if browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(self.access.invitation(),), daemon=True).start()

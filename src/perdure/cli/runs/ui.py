@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((_HOST, port))
     except OSError as error:
+        reason = os.strerror(error.errno or 0)  # `error.strerror` names the address once more
         raise UsageError(
-            f"cannot listen on {_HOST} port {port} ({error.strerror}); choose another --port, or 0 for a free one"
+            f"cannot listen on {_HOST} port {port} ({reason}); choose another --port, or 0 for a free one"
         ) from error
