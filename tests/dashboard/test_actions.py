@@ -42,9 +42,11 @@ def test_reset_backs_up_and_starts_over(folder: Path, browser) -> None:
 
 
 def test_a_process_that_has_left_its_run_is_not_stopped(folder: Path, browser, made_runs: Path) -> None:
-    shutil.copy(made_runs / "grid" / "lock", folder / "grid" / "lock")  # names this very process, which lives
+    shutil.copy(
+        made_runs / "grid" / "lock", folder / "grid" / "lock"
+    )  # of a process that lives on, and has given the run back
     found = browser.get("/api/runs/grid").json()
-    assert found["alive"] is True and found["actions"] == ["reset"]
+    assert found["alive"] is False and found["actions"] == ["reset"]
     assert "no process works on" in change(browser, "grid", "stop", 400)["error"]
 
 
