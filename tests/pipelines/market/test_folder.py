@@ -143,6 +143,11 @@ def test_rubbish_is_named_with_its_file_and_line(tmp_path):
     assert "line 3: it has 3 cells, and the header has 2" in message(tmp_path, head + "2024-01-03,1,2\n")
     assert "no column Close; the columns are date, size" in message(tmp_path, "Date,Size\n2024-01-02,1\n")
     assert "column names and no rows" in message(tmp_path, "Date,Close\n")
+    assert "line 3: '99,5' is no number; write decimals" in message(
+        tmp_path, "Date;Close\n2024-01-02;1,234.5\n2024-01-03;99,5\n"
+    )
+    assert "line 3: it is no table (field larger" in message(tmp_path, head + '2024-01-03,"' + "1" * 200_000)
+    assert "line 3: there was no market on 9024-01-03" in message(tmp_path, head + "9024-01-03,1\n")
     assert "several columns close" in message(tmp_path, "Date,Close,Close\n2024-01-02,1,2\n")
     assert "no column Date and no Close" in message(tmp_path, "")
     (tmp_path / "AAPL.csv").write_bytes(b"Date,Close\n2024-01-02,\xff\n")

@@ -7,6 +7,7 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ _MISSING = frozenset(("", "null", "none", "nan", "na", "n/a", "-", "."))
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ].*")
 # Month first before day first: a column of daily dates has a day above 12, and then only one of them fits.
 _FORMATS = ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%b-%Y", "%b %d, %Y")
+_YEARS = (1800, 2199)  # a market's; one stray day beyond would move the window of all symbols
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 1,234,567.8; in 99,5 the comma is no such one
 _STEP = 1e-3  # relative change of Adj Close to Close that rounding does not explain
 _SPLIT = 0.3  # log of it beyond which it was a split, not a dividend
 
@@ -56,6 +59,11 @@ class Table:
                 f"{self.origin}, line {self.lines[len(best)]}: {texts[len(best)]!r} is no date like those above it; "
                 "write dates as 2024-12-31"
             )
+        for day, line in zip(best, self.lines, strict=True):
+            if not _YEARS[0] <= day.year <= _YEARS[1]:
+                raise MalformedError(
+                    f"{self.origin}, line {line}: there was no market on {day}; correct the year"
+                )
         return np.array(best, "datetime64[D]")
 
     def _roles(self) -> dict[str, int]:
@@ -64,7 +72,9 @@ class Table:
         return {_NAMES[name]: position for position, name in named if name in _NAMES}
 
     def _number(self, cell: str, line: int) -> float:
-        text = cell.strip().lstrip("$").replace(",", "")
+        text = cell.strip().lstrip("$")
+        if _GROUPED.fullmatch(text):
+            text = text.replace(",", "")
         if text.lower() in _MISSING:
             return float("nan")
         try:
@@ -72,7 +82,8 @@ class Table:
                 raise ValueError
             return float(text)
         except ValueError:
-            raise MalformedError(f"{self.origin}, line {line}: {cell!r} is no number") from None
+            hint = "; write decimals with a point" if "," in text else ""
+            raise MalformedError(f"{self.origin}, line {line}: {cell[:80]!r} is no number{hint}") from None
 
 
 def _parsed(texts: Sequence[str], pattern: str) -> list[dt.date]:
@@ -90,6 +101,13 @@ def table(text: str, origin: str) -> Table:
     """A delimited text with a header. Raises MalformedError, with the line."""
     first, _, _ = text.partition("\n")
     reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count))
+    try:
+        return _read(reader, origin)
+    except csv.Error as error:
+        raise MalformedError(f"{origin}, line {reader.line_num}: it is no table ({error})") from None
+
+
+def _read(reader: Any, origin: str) -> Table:
     names = tuple(name.strip().lower().strip("<>\ufeff") for name in next(reader, []))
     rows, lines = [], []
     for row in reader:
