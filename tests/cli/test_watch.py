@@ -16,6 +16,7 @@ import pytest
 
 from command_line import LONG, answer, command, environment, script, started, wait_for
 from perdure.cli.runs.watch import Scene, drawing, look, sparkline
+from perdure.errors import UsageError
 from perdure.overview import AttemptState, Overview, PhaseState
 from perdure.report.record import Curve, Event, Failure
 
@@ -151,3 +152,8 @@ def test_watching_elsewhere_than_on_a_terminal_prints_until_the_process_is_gone(
     rest, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert "stopped" in rest and "\x1b" not in rest
+
+
+def test_a_run_that_is_removed_while_it_is_watched_is_said_to_be_gone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is gone"):
+        look(tmp_path / "removed")

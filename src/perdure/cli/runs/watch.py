@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from perdure.cli.app import reading, say
 from perdure.cli.runs.status import drawn, eta, facts
 from perdure.console import duration, printable
+from perdure.errors import UsageError
 from perdure.report.record import Curve, Event, Failure, events, failures, latest
 from perdure.report.wording import event, number, pace, short_cause
 
@@ -83,9 +84,11 @@ def watch(folder: Path) -> int:
 
 
 def look(folder: Path) -> Scene:
-    """Read it all, as of one moment."""
+    """Read it all, as of one moment. Raises UsageError when the folder is no longer there."""
     from perdure.overview import overview
 
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is gone: it was moved or removed while it was watched")
     with reading(folder) as reader:
         seen = overview(folder, reader, now=time.time())
         if reader is None:
