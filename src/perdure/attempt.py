@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from perdure import changes, files
 from perdure.clock import Clock, SystemClock
 from perdure.console import Console, duration
-from perdure.errors import PerdureError, Stopped
+from perdure.errors import DamagedError, PerdureError, Stopped
 from perdure.phase import Session
 from perdure.settings import Settings
 from perdure.signals import Signals
@@ -168,7 +168,8 @@ class Attempt:
                     outcome=outcome, exit_code=code,
                 )  # fmt: skip
                 store.journal.add("attempt ended", "", outcome=outcome, exit_code=code)
-            store.back_up()
+            if not isinstance(error, DamagedError):  # then the backup may be what mends the database
+                store.back_up()
         except PerdureError as late:
             if error is None:
                 raise

@@ -12,8 +12,10 @@ import pytest
 import perdure
 from inprocess import Dead, Tracked, killed, store_at, train
 from perdure import files
+from perdure.clock import SystemClock
 from perdure.errors import DamagedError, NondeterminismError
-from perdure.repair import examine
+from perdure.examination import examine
+from perdure.repair import repair
 from perdure.snapshot import recovery
 from perdure.store.check import Finding
 from perdure.store.database import Reader
@@ -143,6 +145,28 @@ def test_a_changed_history_is_noticed(run: Path) -> None:
         store.database.execute("UPDATE history SET entry = replace(entry, '0', '1') WHERE seq = 0")
     with pytest.raises(DamagedError, match="history of 'epoch'"):
         train(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE seen SET text = 'e9' WHERE _row = 1", "in table 'seen' are not what they were"),
+        ("DELETE FROM seen WHERE _row = 0", "are 2 and were 3"),
+    ],
+)
+def test_a_changed_row_that_the_loop_added_is_noticed_and_mended_from_the_backup(
+    run: Path, expected: tuple[list[object], bytes], change: str, said: str
+) -> None:
+    with store_at(run) as store:
+        store.back_up()
+        with store.transaction():
+            store.database.execute(change)
+    with pytest.raises(DamagedError, match=said):
+        train(run)
+    assert next((found.kind, found.subject) for found in findings(run)) == ("rows", "epoch")
+    repair(run, clock=SystemClock())
+    weights = train(run)
+    assert (digest(run), weights.tobytes()) == expected
 
 
 def unrecord(folder: Path, *numbers: int) -> None:

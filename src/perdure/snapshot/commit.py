@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
@@ -208,14 +208,22 @@ def record(store: Store, generation: Generation, capture: Capture, *, retired: l
             capture.loop, logged=capture.logged - len(capture.history)
         )  # provisional ones
         store.generations.log(capture.loop, capture.history)
-        for rows in capture.rows:
-            store.tables.append(
-                rows.table, rows.rows, phase=capture.loop, position=rows.position, first=rows.first
-            )
+        add_rows(store, capture.loop, capture.rows)
         for number in retired:
             store.generations.mark(capture.loop, number, "removed")
         if capture.final:
             store.journal.add("loop completed", capture.loop, generation=generation.number)
+
+
+def add_rows(store: Store, loop: str, added: Sequence[LoopRows]) -> None:
+    """Put rows that a loop's body added into their tables, with a digest for each table."""
+    for rows in added:
+        store.tables.append(rows.table, rows.rows, phase=loop, position=rows.position, first=rows.first)
+    for table in dict.fromkeys(rows.table for rows in added):
+        own = [rows for rows in added if rows.table == table and rows.rows.values]
+        if own:
+            count = sum(len(rows.rows.values) for rows in own)
+            store.tables.record(table, phase=loop, position=own[0].position, first=own[0].first, count=count)
 
 
 def seal(store: Store, generation: Generation, capture: Capture) -> None:

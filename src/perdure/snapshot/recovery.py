@@ -64,8 +64,7 @@ def _finish_interrupted(store: Store, loop: str) -> bool:
             stall_seconds=0.0,
         )  # fmt: skip
         store.generations.log(loop, header.history)
-        for rows in header.rows:
-            store.tables.append(rows.table, rows.rows, phase=loop, position=rows.position, first=rows.first)
+        commit.add_rows(store, loop, header.rows)
         store.journal.add("snapshot finished", loop, generation=number)
     return True
 

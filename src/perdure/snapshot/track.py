@@ -101,6 +101,7 @@ class Track:
             g.cursor: g for g in recorded if g.state != "superseded" and g.cursor > self.newest.cursor
         }
         self._check_history(self.newest)
+        self._check_rows(self.newest)
         snapshot = self._load(self.newest)
         self.logged, self.inserted = self.newest.logged, self.newest.inserted
         self._restore_best(snapshot)
@@ -118,6 +119,21 @@ class Track:
                 f"was saved with; mend it (`perdure verify --repair {self.store.folder}`), restore a backup (`perdure "
                 f"backups {self.store.folder}`), or compute it again with --redo {self.loop}"
             )
+
+    def _check_rows(self, newest: Generation) -> None:
+        """Compare the rows in the user's tables with the count that the snapshot took, and with their digests."""
+        count, altered = self.store.tables.added_by(self.loop)
+        if count != newest.inserted:
+            what = f"are {count} and were {newest.inserted}"
+        elif altered:
+            what = f"in table {altered[0]!r} are not what they were"
+        else:
+            return
+        raise DamagedError(
+            f"the rows of {self.loop!r} {what} when generation {newest.number} was saved; mend it (`perdure verify "
+            f"--repair {self.store.folder}`), restore a backup (`perdure backups {self.store.folder}`), or compute it "
+            f"again with --redo {self.loop}"
+        )
 
     def _load(self, generation: Generation) -> Snapshot:
         path = commit.path_of(self.store.folder, self.loop, generation.number)

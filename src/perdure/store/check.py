@@ -216,14 +216,16 @@ def references(reader: Reader, blobs_of: BlobsOf) -> Iterator[tuple[str, str, st
 def _rows(folder: Path, reader: Reader) -> Iterator[Finding | None]:
     tables = Tables(cast(Database, reader))  # it only reads here
     for row in reader.rows(
-        "SELECT r.name, r.phase, r.key, r.position, r.digest FROM user_rows r LEFT JOIN units u ON u.phase = r.phase "
-        "AND u.key = r.key WHERE coalesce(u.state, 'done') != 'redo' ORDER BY r.name, r.phase, r.position"
+        "SELECT r.*, p.kind FROM user_rows r LEFT JOIN units u ON u.phase = r.phase AND u.key = r.key "
+        "LEFT JOIN phases p ON p.path = r.phase WHERE coalesce(u.state, 'done') != 'redo' "
+        "ORDER BY r.name, r.phase, r.position"
     ):
-        found = tables.digest(row["name"], phase=row["phase"], position=row["position"])
         problem = (
-            None if found == row["digest"] else f"rows in table {row['name']!r} do not match their digest"
+            None
+            if tables.digest_again(row) == row["digest"]
+            else f"rows in table {row['name']!r} do not match their digest"
         )
-        yield _found(problem, "rows", row["phase"], key=row["key"])
+        yield _found(problem, "rows", row["phase"], key="" if row["kind"] == "range" else row["key"])
 
 
 def leftovers(folder: Path, reader: Reader) -> Iterator[Path]:

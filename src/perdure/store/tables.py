@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.errors import StateError, UsageError
-from perdure.store.database import Database, parsed, quoted
+from perdure.store.database import Database, Row, parsed, quoted
 from perdure.store.schema import CORE_TABLES
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -179,8 +179,21 @@ class Tables:
             [(*row, phase, position, first + number) for number, row in enumerate(rows.values)],
         )
 
+    def record(self, name: str, *, phase: str, position: int, first: int, count: int) -> None:
+        """Take the digest of `count` rows that a loop has added to a table, the first being number `first` of all its
+        rows, added at `position`. In the caller's transaction."""
+        digest = self._digest_from(name, phase, position, first, count)
+        self.database.execute(
+            "INSERT OR REPLACE INTO user_rows (name, phase, key, position, rows, fingerprint, digest) "
+            "VALUES (?, ?, ?, ?, ?, '', ?)",
+            (name, phase, str(first), position, count, digest),
+        )
+
     def rewind(self, phase: str, *, inserted: int) -> None:
         """Delete what a loop added after its first `inserted` rows."""
+        self.database.execute(
+            "DELETE FROM user_rows WHERE phase = ? AND CAST(key AS INTEGER) >= ?", (phase, inserted)
+        )
         for name in self.names():
             self.database.execute(
                 f"DELETE FROM {quoted(name)} WHERE _phase = ? AND _row >= ?",  # noqa: S608 - quoted
@@ -223,18 +236,42 @@ class Tables:
         )
         return row is not None and self.digest(name, phase=phase, position=row["position"]) == row["digest"]
 
-    def digest(self, name: str, *, phase: str, position: int | None = None) -> str:
-        """Digest of a unit's rows as they stand in the table, or of all rows of a phase."""
+    def digest(self, name: str, *, phase: str, position: int) -> str:
+        """Digest of a unit's rows as they stand in the table."""
+        return self._digest_where(name, "_phase = ? AND _position = ? ORDER BY _row", (phase, position))
+
+    def _digest_from(self, name: str, phase: str, position: int, first: int, count: int) -> str:
+        """Digest of some of a loop's rows as they stand in the table."""
+        place = "_phase = ? AND _position >= ? AND _row >= ? ORDER BY _position, _row LIMIT ?"
+        return self._digest_where(name, place, (phase, position, first, count))
+
+    def _digest_where(self, name: str, place: str, values: Sequence[object]) -> str:
         columns = self._columns(name)
         if not columns:
             return Rows((), (), []).digest()  # every unit came without rows, so there is no table yet
-        where, values = ("_phase = ?", [phase])
         rows = self.database.rows(
-            f"SELECT {', '.join(quoted(column) for column in columns)} FROM {quoted(name)} "  # noqa: S608 - quoted
-            f"WHERE {where} {'AND _position = ? ' if position is not None else ''}ORDER BY _position, _row",
-            [*values, position] if position is not None else values,
+            f"SELECT {', '.join(quoted(column) for column in columns)} FROM {quoted(name)} WHERE {place}",  # noqa: S608
+            values,
         )
         return Rows(tuple(columns), (), [tuple(row) for row in rows]).digest()
+
+    def digest_again(self, record: Row) -> str:
+        """The digest that a row of `user_rows` holds, of what stands in the table now."""
+        loop = self.database.row("SELECT 1 FROM phases WHERE path = ? AND kind = 'range'", (record["phase"],))
+        if loop is None:
+            return self.digest(record["name"], phase=record["phase"], position=record["position"])
+        place = record["name"], record["phase"], record["position"]
+        return self._digest_from(*place, int(record["key"]), record["rows"])
+
+    def added_by(self, loop: str) -> tuple[int, list[str]]:
+        """How many rows a loop has in all tables, and those tables where rows are not as they were added."""
+        count = 0
+        for name in self.names():
+            row = self.database.row(f"SELECT count(*) FROM {quoted(name)} WHERE _phase = ?", (loop,))  # noqa: S608
+            count += int(row[0]) if row else 0
+        records = self.database.rows("SELECT * FROM user_rows WHERE phase = ? ORDER BY name", (loop,))
+        altered = [row["name"] for row in records if self.digest_again(row) != row["digest"]]
+        return count, list(dict.fromkeys(altered))
 
     def _columns(self, name: str) -> dict[str, str]:
         row = self.database.row("SELECT columns FROM user_tables WHERE name = ?", (name,))
@@ -285,8 +322,8 @@ class Tables:
         self.database.execute(
             "UPDATE user_tables SET columns = ? WHERE name = ?", (json.dumps(list(columns.items())), name)
         )
-        for row in self.database.rows("SELECT phase, key, position FROM user_rows WHERE name = ?", (name,)):
-            digest = self.digest(name, phase=row["phase"], position=row["position"])
+        for row in self.database.rows("SELECT * FROM user_rows WHERE name = ?", (name,)):
+            digest = self.digest_again(row)
             self.database.execute(
                 "UPDATE user_rows SET digest = ? WHERE name = ? AND phase = ? AND key = ?",
                 (digest, name, row["phase"], row["key"]),
