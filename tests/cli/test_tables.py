@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_a_plot_is_a_picture(run: Path, tmp_path: Path) -> None:
     text = picture.read_text()
     assert "<svg" in text and "stroke-dasharray" in text
     assert perdure("history", run, "--plot", tmp_path / "curves.odd").exit_code == 2
-    assert perdure("history", run, "--plot", tmp_path / "none" / "curves.svg").exit_code == 74
+    assert perdure("history", run, "--plot", tmp_path / "none" / "curves.svg").exit_code == 2
 
 
 def test_a_table_goes_to_csv_with_all_its_digits(run: Path, tmp_path: Path) -> None:
@@ -109,3 +111,20 @@ def test_hostile_text_in_a_table_is_escaped(run: Path) -> None:
 def test_json_stays_json_with_odd_values(run: Path) -> None:
     result = perdure("sql", run, "select x'00ff' as raw, 1e999 as big, null as none, 'é' as text", "--json")
     assert json.loads(result.stdout)[0]["raw"] == "00ff"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and named pipes")
+@pytest.mark.parametrize("words", [("export", "units"), ("report", "-o")])
+def test_what_a_run_consists_of_is_never_written_over(
+    words: tuple[str, str], run: Path, tmp_path: Path
+) -> None:
+    before = (run / "run.db").read_bytes()
+    link = tmp_path / "link.db"
+    link.symlink_to(run / "run.db")
+    fifo = tmp_path / "pipe.db"
+    os.mkfifo(fifo)
+    for file in (run / "run.db", link, run / "snapshots" / "new.db", run, fifo):
+        found = perdure(words[0], run, *words[1:], file)
+        assert found.exit_code == 2, found.output
+    assert (run / "run.db").read_bytes() == before and link.is_symlink()
+    assert perdure(words[0], run, *words[1:], run / "exports" / "units.db").exit_code == 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from perdure.cli.app import AsJson, RunArgument, command, emit, recorded, run_folder, say, size_of
-from perdure.errors import UsageError
+from perdure.cli.records.target import target
 
 
 @command("report")
@@ -29,11 +29,7 @@ def report(
     from perdure import report as reports
 
     folder = run_folder(run)
-    path = (output if output is not None else reports.place_for(folder)).absolute()
-    if output is not None and not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} into")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file")
+    path = target(output) if output is not None else reports.place_for(folder).absolute()
     with recorded(folder) as reader:
         size = reports.write(folder, reader, path, thorough=True)
     if as_json:

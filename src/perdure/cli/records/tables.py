@@ -26,6 +26,7 @@ from perdure.cli.app import (
     table,
     terminal_width,
 )
+from perdure.cli.records.target import target
 from perdure.errors import DamagedError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _plot(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
         axis.grid(alpha=0.3)
     figure.tight_layout()
     try:
-        figure.savefig(path)
+        figure.savefig(target(path))
     except ValueError as error:
         raise UsageError(f"cannot draw into {path}: {error}") from error
     except OSError as error:
@@ -190,9 +191,7 @@ def _frame(reader: Reader, name: str, folder: Path) -> _Frame:
 def _publish(path: Path, content: bytes) -> None:
     from perdure import files
 
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {path.absolute().parent} to write {path.name} into")
-    files.publish(path.absolute(), [content], kind="export")
+    files.publish(target(path), [content], kind="export")
 
 
 def _csv(frame: _Frame) -> bytes:
