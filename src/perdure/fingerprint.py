@@ -71,8 +71,8 @@ class Fingerprint:
         missing = [field.name for field in dataclasses.fields(cls) if field.name not in document]
         if missing:
             raise FormatError(
-                f"run.db holds a damaged fingerprint, which lacks {', '.join(missing)}; `perdure verify --repair` mends "
-                "what it can, and `perdure backups` lists what can be restored"
+                f"run.db holds a damaged fingerprint, which lacks {', '.join(missing)}; `perdure verify --repair` "
+                "mends what it can, and `perdure backups` lists what can be restored"
             )
         return cls(**{field.name: dict(document[field.name]) for field in dataclasses.fields(cls)})
 

@@ -132,7 +132,14 @@ def _proof(folder: Path, reader: Reader) -> Proof | None:
         outdated = any(known.get(path, basis) != basis for path, basis in now.items())
         verdict, kills, equal, at = (found[name] for name in ("verdict", "kills", "equal", "at"))
         return Proof(str(verdict), int(kills), int(equal), float(at), outdated)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # none, or none that we know
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # none, or none that we know
         return None
 
 

@@ -160,17 +160,14 @@ class Run:
         given = {str(i): value for i, value in enumerate(arguments)} | options
         current = self._session.fingerprint_function(function, arguments=given, version=version)
         known = self._session.begin(path, kind="step", total=1, current=current, place=place_of(frame))
-        self._session.console.phase(path, "done before" if known and self._is_done(path) else "running")
+        unit = self._store.units.one(path, "") if known else None
+        self._session.console.phase(path, "done before" if unit and unit.state == "done" else "running")
         step = Step(self._session, path)
         self._scopes.append(step)
         try:
             return step.run(function, arguments, options)
         finally:
             self._scopes.remove(step)
-
-    def _is_done(self, path: str) -> bool:
-        unit = self._store.units.one(path, "")
-        return unit is not None and unit.state == "done"
 
     def map(
         self,
@@ -253,9 +250,8 @@ class Run:
         current = self._session.fingerprint_caller(frame, version=version)
         self._session.begin(path, kind="range", total=count, current=current, place=place_of(frame))
         self._session.console.phase(path, f"{count} iterations")
-        loop = Loop(
-            self._session, self._attempt.track(path, every, current.digest), name, count, sources, goal
-        )
+        track = self._attempt.track(path, every, current.digest)
+        loop = Loop(self._session, track, name, count, sources, goal)
         self._scopes.append(loop)
         return loop
 
@@ -325,9 +321,8 @@ class Run:
     def history(self, loop: str) -> list[dict[str, object]]:
         """All that was logged in a loop: one dict an entry, with `position`."""
         self._attempt.drain()  # what is being saved right now belongs to it
-        return [
-            {"position": e.position, **e.values} for e in self._session.entries_of(self._attempt.tracks, loop)
-        ]
+        entries = self._session.entries_of(self._attempt.tracks, loop)
+        return [{"position": entry.position, **entry.values} for entry in entries]
 
     def interruptions(self, loop: str) -> list[int]:
         """Positions of a loop at which another attempt took over."""

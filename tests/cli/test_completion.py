@@ -10,6 +10,8 @@ import pytest
 
 from command_line import command, environment, perdure, process
 from perdure.cli import COMMANDS, completion
+from perdure.cli.app import offered_runs
+from perdure.cli.runs import init
 
 
 def offered(typed: str, folder: Path) -> list[str]:
@@ -39,11 +41,11 @@ def test_runs_scripts_pipelines_and_kinds_are_found_where_they_are(
 ) -> None:
     (place / "runs" / "letters").mkdir()
     (place / "runs" / "letters" / "a.txt").write_text("no run")
-    assert completion.runs("") == ["whole"] == completion.runs("wh")
-    assert completion.runs("runs/") == ["runs/whole"] and completion.runs("x") == []
+    assert offered_runs("") == ["whole"] == offered_runs("wh")
+    assert offered_runs("runs/") == ["runs/whole"] and offered_runs("x") == []
     assert completion.targets("") == ["exoplanet", "market", "script.py"]
     assert completion.targets(f"{place}/") == [f"{place}/script.py"]
-    assert completion.kinds("k") == ["keras"]
+    assert init._offered("k") == ["keras"]
     monkeypatch.delenv("COMP_WORDS", raising=False)
     assert {"small", "quick"} <= set(completion.presets(""))
 

@@ -19,7 +19,6 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import completion
 from perdure.cli.links import help_for
 from perdure.console import printable
 from perdure.errors import DamagedError, PerdureError, StorageError, UsageError
@@ -42,17 +41,27 @@ SETTINGS: dict[str, Any] = {
 }
 app = typer.Typer(**SETTINGS)  # modules register their commands here
 
+
+def offered_runs(incomplete: str) -> list[str]:
+    """For completion in a shell: runs under `runs/`, by name or by folder."""
+    from perdure.reading import is_run
+
+    found = sorted(path.name for path in Path("runs").glob("*") if path.is_dir() and is_run(path))
+    names = [*found, *(f"runs/{name}" for name in found)] if "/" in incomplete else found
+    return [name for name in names if name.startswith(incomplete)]
+
+
 RunArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN", help="A run's folder, or its name under runs/; by default the only one there.",
-        autocompletion=completion.runs,
+        autocompletion=offered_runs,
     ),
 ]  # fmt: skip
 GivenRun = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run's folder, or its name under runs/.", autocompletion=completion.runs
+        metavar="RUN", help="A run's folder, or its name under runs/.", autocompletion=offered_runs
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -1,4 +1,4 @@
-"""What a shell offers after Tab: names of runs, scripts, pipelines, presets, kinds of starters.
+"""What a shell offers after Tab for `perdure run`: pipelines, scripts and presets.
 
 Nothing here is imported by an answer to a command; where nothing fits, the shell offers files.
 """
@@ -7,15 +7,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-
-def runs(incomplete: str) -> list[str]:
-    """Runs under `runs/`, by name or by folder."""
-    from perdure.reading import is_run
-
-    found = sorted(path.name for path in Path("runs").glob("*") if path.is_dir() and is_run(path))
-    names = [*found, *(f"runs/{name}" for name in found)] if "/" in incomplete else found
-    return [name for name in names if name.startswith(incomplete)]
 
 
 def targets(incomplete: str) -> list[str]:
@@ -37,10 +28,3 @@ def presets(incomplete: str) -> list[str]:
     names = [name for name in PIPELINES if name in typed] or list(PIPELINES)
     found = [name for p in names for name in importlib.import_module(f"perdure.pipelines.{p}.config").PRESETS]
     return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]
-
-
-def kinds(incomplete: str) -> list[str]:
-    """Of starter scripts."""
-    from perdure.cli.runs.init import KINDS
-
-    return [kind for kind in KINDS if kind.startswith(incomplete)]

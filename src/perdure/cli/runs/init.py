@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from perdure.cli import completion
 from perdure.cli.app import AsJson, command, emit, say
 from perdure.errors import UsageError
 
@@ -20,12 +19,17 @@ KINDS = {
 }  # kind -> what it needs
 
 
+def _offered(incomplete: str) -> list[str]:
+    """For completion in a shell."""
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
 @command("init")
 def init(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help=f"What it trains with: {', '.join(KINDS)}.", autocompletion=completion.kinds
+            metavar="KIND", help=f"What it trains with: {', '.join(KINDS)}.", autocompletion=_offered
         ),
     ] = "numpy",
     output: Annotated[

@@ -97,8 +97,8 @@ def run(
     """Start a run, or resume it.
 
     The same command does both. Ctrl+C saves and says how to go on. Further options belong to the script or
-    pipeline (exoplanet: --data DIR; market: --source NAME, --pace SECONDS, --leak); write -- before those that
-    perdure knows too. A pipeline's run is runs/TARGET unless --run names another.
+    pipeline (exoplanet: --data DIR; market: --source NAME, --pace SECONDS, --timeout SECONDS, --leak); write --
+    before those that perdure knows too. A pipeline's run is runs/TARGET unless --run names another.
     """
     from perdure.settings import Settings
 
