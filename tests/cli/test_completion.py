@@ -60,6 +60,15 @@ def test_a_script_for_each_shell_can_be_shown(shell: str, mark: str, tmp_path: P
     assert mark in shown.stdout, shown.stderr
 
 
+def test_a_start_up_file_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").mkdir()
+    words = ("--install-completion", "bash")
+    done = process(
+        *words, folder=tmp_path, HOME=str(tmp_path), _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    )
+    assert done.returncode == 74 and "Traceback" not in done.stderr and "--show-completion" in done.stderr
+
+
 def test_one_command_alone_is_built_without_completion(tmp_path: Path) -> None:
     assert "--install-completion" in perdure("--help").stdout
     code = (

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import typer
 
-from perdure.cli.app import SETTINGS, app, outcome
+from perdure.cli.app import SETTINGS, app, fail, outcome
+from perdure.errors import StorageError
 
 __all__ = ["COMMANDS", "application", "main"]
 _MODULES = {  # module of this package -> its commands, in the order of the help
@@ -54,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = words[0] if words and words[0] in COMMANDS else None
     import typer.main
 
-    typer.main.get_command(application(only))(args=words, prog_name="perdure")
+    try:
+        typer.main.get_command(application(only))(args=words, prog_name="perdure")
+    except OSError as error:
+        if "--install-completion" not in words:
+            raise
+        what = f"cannot install completion: {error}; `perdure --show-completion` prints it for a file of your own"
+        sys.exit(fail(StorageError(what), as_json=False))
 
 
 def _answer_plain_status(words: list[str]) -> None:
