@@ -78,6 +78,7 @@ def test_a_resumed_run_that_fails_is_shown_with_what_it_said(tmp_path: Path) -> 
     found = Prover(subject(tmp_path, script), "once.py", 1).prove()
     assert (found.verdict, found.kills, found.equal, found.difference) == (DIFFERS, 1, 0, None)
     assert "FileExistsError" in found.problem and any("FileExistsError" in line for line in findings(found))
+    assert "takes another way" in found.cause
 
 
 def test_noise_seeded_by_the_time_is_named_and_nothing_is_killed(tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ class Prover:
             if rare is not None:
                 return self._nondeterministic(began, first, rare, trials)
             likely = ("local", "random", "time", "threads", "hash", "files")
-            return self._proof(began, first, DIFFERS, trials, different[0].difference, _CAUSE, likely)
+            difference = next((trial.difference for trial in different if trial.difference), None)
+            cause = _CAUSE if difference else _FAILS
+            return self._proof(began, first, DIFFERS, trials, difference, cause, likely)
         if not any(any(trial.killed) for trial in trials):
             raise UsageError(
                 f"{self.subject.script.name} was through each time before it could be killed, so nothing is proven; "
@@ -195,6 +197,10 @@ _CAUSE = (
     "the runs that nobody killed agree, so something does not survive a resume: a plain local variable of the script "
     "that starts afresh, an object of state= that is replaced and not changed in place, a generator that is not in "
     "state=, what an earlier iteration left in memory or in a file"
+)
+_FAILS = (
+    "the script fails where a resume takes another way through it: what only the body of a loop makes is not there "
+    "once that loop is complete (keep it in state=, or make it before the loop), and a file may be there already"
 )
 _ORDER = (
     "with the order of sets held still (PYTHONHASHSEED) the bits are the same: the script goes over a set, or a dict "
