@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import perdure
-from perdure.errors import StorageError
+from perdure.errors import StorageError, UsageError
 from perdure.testing import FakeClock, Script, digest, failing, survives_every_kill
 from processes import SOURCE
 
@@ -60,8 +60,13 @@ def test_a_script_is_killed_where_it_is_told_to_be_and_goes_on(tmp_path: Path) -
     assert "unit b" not in digest(folder / "run")["units"]
     assert "resuming" in whole.finish(folder / "run").err
     assert digest(folder / "run") == digest(folder / "whole")
-    with pytest.raises(AssertionError, match=r"was not killed at unit\.computed:9"):
+    with pytest.raises(AssertionError, match=r"was not killed at unit\.computed:9, for it never came there"):
         whole.killed_at(folder / "again", "unit.computed:9")
+
+
+def test_no_kill_at_all_is_no_check(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="would show nothing"):
+        survives_every_kill(script(tmp_path), str(tmp_path), kills=0)
 
 
 def test_a_script_that_fails_says_so_with_its_last_words(tmp_path: Path) -> None:

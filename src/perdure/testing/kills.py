@@ -54,7 +54,7 @@ def in_both(first: Sequence[str], second: Sequence[str]) -> list[str]:
 
 def survives_every_kill(
     script: Script | str | os.PathLike[str],
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     kills: int | None = None,
     environment: Mapping[str, str] | None = None,
@@ -66,7 +66,9 @@ def survives_every_kill(
     the values too), or when two uninterrupted runs differ already; UsageError when there is nothing to compare.
     """
     chosen = script if isinstance(script, Script) else Script.of(script, environment=environment)
-    work = folder / "run"  # all runs take the same place, for a script may record where it is
+    if kills is not None and kills < 1:
+        raise UsageError(f"kills={kills} would show nothing; name at least 1, or leave it out for every seam")
+    work = Path(folder) / "run"  # all runs take the same place, for a script may record where it is
     passed, expected = _uninterrupted(chosen, work)
     hits = 0
     points = passages(passed)

@@ -116,7 +116,8 @@ class Script:
         ended = self.run(folder, PERDURE_KILL_AT=seam, **variables)
         if not ended.was_killed:
             raise AssertionError(
-                f"{self.name} was not killed at {seam}; it ended with {ended.code}:\n{ended.last_words}"
+                f"{self.name} was not killed at {seam}, for it never came there (PERDURE_SAVE_ALWAYS=1 leaves no save "
+                f"out); it ended with {ended.code}:\n{ended.last_words}"
             )
         return ended
 
@@ -140,12 +141,12 @@ def _tie(parent: int) -> Callable[[], None]:
     return tie
 
 
-def digest(folder: Path) -> dict[str, dict[str, str]]:
+def digest(folder: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
     """What `perdure digest --parts` shows of a run: digests by part, by phase. Equal for equal bits."""
     from perdure.store.database import Reader
     from perdure.store.digest import digests
 
-    reader = Reader(folder / "run.db")
+    reader = Reader(Path(folder) / "run.db")
     try:
         return {line.path: line.parts for line in digests(reader)}
     finally:
