@@ -310,3 +310,8 @@ def test_injected_faults_stop_a_real_script_clearly_and_a_rerun_ends_with_the_sa
         assert done.returncode == 0 or str(folder) in done.stderr
         finish("raw_loop.py", folder)
         assert digest(folder) == digest(tmp_path / "reference")
+
+
+def test_an_error_without_advice_of_its_own_is_still_a_sentence(tmp_path: Path) -> None:
+    said = str(files.storage_error(OSError(errno.ENOENT, "No such file or directory"), tmp_path / "x"))
+    assert "No such file or directory; put that right (ENOENT" in said

@@ -217,7 +217,7 @@ _ADVICE = {
 
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Say what failed, where, what to do, and that nothing saved is lost."""
-    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    advice = _ADVICE.get(error.errno or 0) or f"{error.strerror or error}; put that right"
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     free = _free_or_unknown(path.parent)
     return StorageError(
