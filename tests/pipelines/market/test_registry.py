@@ -283,6 +283,16 @@ def test_a_version_that_was_rolled_back_can_be_promoted_again(registry: Registry
     ]
 
 
+def test_a_version_whose_file_was_lost_is_not_promoted_and_the_champion_stays(registry: Registry) -> None:
+    first = promoted(registry, b"first")
+    second = add(registry, b"second")
+    registry.record_gate("market", second.version, PASSED, against=first)
+    second.path.unlink()
+    with pytest.raises(DamagedError, match="lost its file"):
+        registry.promote("market", who="me", force="all the same")
+    assert champion(registry) == first
+
+
 def test_there_is_nothing_to_roll_back_before_a_promotion(registry: Registry) -> None:
     add(registry)
     with pytest.raises(UsageError, match="ever promoted"):

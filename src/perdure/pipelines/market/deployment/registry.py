@@ -25,6 +25,7 @@ from perdure.pipelines.market.deployment.records import (
     Trial,
     Verdict,
     as_text,
+    content,
     finite,
 )
 
@@ -215,8 +216,9 @@ class Registry:
     ) -> Deployment:
         """Make a version (the challenger, where none is named) the champion.
 
-        Raises UsageError where the gate did not pass it, unless `force` gives a reason, which is recorded. The
-        champion's own version changes nothing, and returns the promotion that made it so.
+        Raises UsageError where the gate did not pass it, unless `force` gives a reason, which is recorded, and
+        DamagedError where the model's file is not there, or is another. The champion's own version changes nothing,
+        and returns the promotion that made it so.
         """
         if force is not None and not force.strip():
             raise UsageError("a forced promotion needs a reason, which is recorded; say why")
@@ -225,6 +227,7 @@ class Registry:
             standing = self._standing(name)
             if standing is not None and standing["version"] == chosen:
                 return self._deployment(standing["promotion"])
+            content(self.version(name, chosen))  # better refused now than by every forecast
             champion = None if standing is None else standing["version"]
             objections = self._objections(name, chosen, champion)
             if objections and force is None:
