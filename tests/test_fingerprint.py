@@ -338,6 +338,31 @@ def test_a_framework_that_is_not_loaded_yet_is_no_difference():
     ]
 
 
+def test_a_version_does_not_depend_on_what_is_loaded_by_now():
+    code = "import sys; sys.path[:0] = sys.argv[1:]; from perdure.fingerprint import library_version as v; "
+    names = ("talib", "tensorflow", "sklearn")
+    source = str(Path(fingerprint.__file__).parent.parent)
+    asked = f"print([v(name) for name in {names}])"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code + before + asked, source], capture_output=True, text=True, check=True
+        ).stdout
+        for before in ("", "import talib; ")
+    ]
+    assert said[0] == said[1] and "absent" not in said[0]
+
+
+def test_why_asks_nobody_for_the_backend_that_a_script_chose_itself(project, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    saved = loop_of(project)
+    monkeypatch.delenv("KERAS_BACKEND")
+    now = fingerprint.current_code_and_environment(saved, project)
+    assert not any("KERAS_BACKEND" in line for line in fingerprint.differences(saved, now))
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    now = fingerprint.current_code_and_environment(saved, project)
+    assert any("KERAS_BACKEND" in line for line in fingerprint.differences(saved, now))
+
+
 def test_why_sees_changed_files_and_libraries_without_running_the_script(project, monkeypatch):
     saved = loop_of(project)
     assert differences(saved, current_code_and_environment(saved, project)) == []

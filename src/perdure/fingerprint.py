@@ -33,6 +33,7 @@ DISTRIBUTIONS = {  # top-level name -> distribution, where they differ
     "bs4": "beautifulsoup4",
     "dateutil": "python-dateutil",
     "batman": "batman-package",
+    "talib": "TA-Lib",
     "google": "protobuf",
 }
 KERAS_BACKENDS = {"jax": ("jax", "jaxlib"), "tensorflow": ("tensorflow",), "torch": ("torch",)}
@@ -145,18 +146,19 @@ def of_values(
 def current_code_and_environment(saved: Fingerprint, root: Path) -> Fingerprint:
     """Give what `saved` would be now, as far as that can be told without running the script.
 
-    Code by the recorded files below `root`, library versions, threads; config, arguments and the thread
-    counts of frameworks are copied.
+    Code by the recorded files below `root`, library versions, threads; config, arguments, the thread counts of
+    frameworks, and a backend of Keras that no variable names here (the script may) are copied.
     """
     code = {name: _file_now(name, digest, root) for name, digest in saved.code.items()}
     libraries = {name: library_version(name) for name in saved.libraries}
-    kept = {name: value for name, value in saved.threads.items() if name.endswith(" threads")}
+    untold = () if os.environ.get("KERAS_BACKEND") else ("KERAS_BACKEND",)
+    kept = {name: value for name, value in saved.threads.items() if name.endswith((" threads", *untold))}
     return Fingerprint(
         {name: digest for name, digest in code.items() if digest is not None},
         dict(saved.config),
         dict(saved.arguments),
         libraries,
-        kept | threads(),
+        threads() | kept,
     )
 
 
@@ -195,8 +197,17 @@ def library_version(name: str) -> str:
 
     try:
         return metadata.version(DISTRIBUTIONS.get(name, name))
-    except metadata.PackageNotFoundError:
-        return str(getattr(sys.modules.get(name), "__version__", ABSENT))
+    except metadata.PackageNotFoundError:  # not asked of the module: whether it is loaded by now differs
+        found = _all_distributions().get(name)
+        return metadata.version(found[0]) if found else ABSENT
+
+
+@lru_cache(maxsize=1)
+def _all_distributions() -> Mapping[str, list[str]]:
+    """Top-level names and the distributions that bring them; reads the records of all that is installed."""
+    from importlib import metadata
+
+    return metadata.packages_distributions()
 
 
 def threads() -> dict[str, str]:
