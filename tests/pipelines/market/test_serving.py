@@ -120,7 +120,7 @@ def test_without_a_champion_or_a_registry_the_answer_says_what_to_do(tmp_path: P
     ("parameters", "named"),
     [
         ({"symbol": "aapl"}, "symbol"),
-        ({"symbol": "A" * 11}, "symbol"),
+        ({"symbol": "A" * 33}, "symbol"),
         ({"symbol": "../../etc"}, "symbol"),
         ({"symbol": ""}, "symbol"),
         ({"asof": "yesterday"}, "asof"),

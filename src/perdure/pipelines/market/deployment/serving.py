@@ -30,7 +30,7 @@ from perdure.pipelines.market.deployment.registry import CHALLENGER, Registry
 _KEPT = 8  # days whose rows are kept in memory
 Features = Callable[[np.datetime64, Trained], Rows]
 Symbol = Annotated[
-    str | None, Query(pattern=r"^[A-Z][A-Z0-9.\-]{0,9}$", description="All symbols without it.")
+    str | None, Query(pattern=r"^[A-Z0-9][A-Z0-9._\-]{0,31}$", description="All symbols without it.")
 ]
 Day = Annotated[
     date | None, Query(description="As of the close of this day, YYYY-MM-DD; the newest without it.")
