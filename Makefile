@@ -38,8 +38,8 @@ fast: $(VENV)/.dev  ## tests that take moments
 	$(RUN)/python -m pytest -m "not crash and not slow" -x
 
 check: $(VENV)/.dev  ## format, lint, types, import contracts, docs, tests
-	$(RUN)/ruff format --check src tests benchmarks examples docs
-	$(RUN)/ruff check src tests benchmarks examples docs
+	$(RUN)/ruff format --check src tests benchmarks examples docs requirements
+	$(RUN)/ruff check src tests benchmarks examples docs requirements
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/python docs/generate_cli.py --check
