@@ -1,4 +1,4 @@
-"""`python -m benchmarks [save|epoch|data|boosting|market|commands] [--all]`: no name runs everything."""
+"""`python -m benchmarks [save|epoch|data|boosting|market|commands|dashboard] [--all]`: no name runs everything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # before anything imports Keras
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-_NAMES = ("save", "epoch", "data", "boosting", "market", "commands")
+_NAMES = ("save", "epoch", "data", "boosting", "market", "commands", "dashboard")
 
 
 def main() -> None:
@@ -26,14 +26,16 @@ def main() -> None:
 
 
 def _run(name: str, *, slow: bool) -> None:
-    from benchmarks import boosting, commands, data, epoch, market, save
+    from benchmarks import boosting, commands, dashboard, data, epoch, market, save
 
     if name == "save":
         save.run(slow=slow)
     else:
-        {"epoch": epoch, "data": data, "boosting": boosting, "market": market, "commands": commands}[
-            name
-        ].run()
+        others = {
+            "epoch": epoch, "data": data, "boosting": boosting, "market": market, "commands": commands,
+            "dashboard": dashboard,
+        }  # fmt: skip
+        others[name].run()
 
 
 if __name__ == "__main__":
