@@ -20,10 +20,12 @@ from perdure.pipelines.market.deployment.gate import Check
 from perdure.pipelines.market.deployment.registry import Registry
 
 SERVER = """
+import signal
 from perdure.cli import main
 from perdure.pipelines.market.deployment import prediction
 import made_champion
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts with &
 prediction._ensemble = made_champion.Linear.read
 main(["serve", "market", "--port", "0", "--json"])
 """
