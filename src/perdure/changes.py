@@ -70,8 +70,9 @@ def reopen_fallen(store: Store) -> list[str]:
     """
     notes = []
     for phase in store.units.phases():
-        kept = [g for g in store.generations.of_loop(phase.path) if g.state == "kept"]
-        if phase.kind != "range" or phase.state != "completed" or (kept and kept[-1].final):
+        if phase.kind != "range" or phase.state != "completed":
+            continue
+        if (kept := store.generations.kept(phase.path)) and kept[-1].final:
             continue
         with store.transaction():
             store.units.set_phase(phase.path, state="running")

@@ -215,7 +215,7 @@ def _drop_older(store: Store, finding: Finding) -> str:
 
 
 def _export_again(store: Store, loop: str) -> str:
-    newest = [g for g in store.generations.of_loop(loop) if g.state == "kept"][-1]
+    newest = store.generations.kept(loop)[-1]
     source = path_of(store.folder, loop, newest.number)
     arrays, text = codec.read(source)
     best = {n.removeprefix("best/"): array for n, array in arrays.items() if n.startswith("best/")}

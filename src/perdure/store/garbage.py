@@ -57,7 +57,7 @@ def _let_go(store: Store, blobs: list[tuple[str, str]]) -> list[Path]:
         for digest, _ in blobs:
             store.database.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
         for loop in store.generations.loops():
-            for generation in [g for g in store.generations.of_loop(loop) if g.state == "kept"][:-1]:
+            for generation in store.generations.kept(loop)[:-1]:
                 store.generations.mark(loop, generation.number, "removed")
                 paths.append(path_of(store.folder, loop, generation.number))
         store.journal.add("cleaned", files=len(paths))

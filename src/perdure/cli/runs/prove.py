@@ -15,6 +15,7 @@ import typer
 
 from perdure.cli.app import AsJson, command, emit, say, table, terminal_width
 from perdure.cli.models.pipelines import PIPELINES, options_of
+from perdure.cli.target import Changes, Preset, Target, require
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 @command("prove", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prove(
     context: typer.Context,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A script, or a built-in pipeline: exoplanet, market.")
-    ],
+    target: Target,
     kills: Annotated[int, typer.Option("--kills", metavar="N", min=1, help="How many kills.")] = 12,
     mode: Annotated[
         str,
@@ -36,10 +35,8 @@ def prove(
             "--at", metavar="WHERE", help="Where to kill: seams, random moments, or syscalls (strace)."
         ),
     ] = "seams",
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="A named set of settings.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
-    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
     run: Annotated[
         str | None,
         typer.Option("--run", metavar="DIR", help="The run that gets the badge. [default: the target's own]"),
@@ -68,8 +65,7 @@ def prove(
     from perdure.prove.subject import Subject
     from perdure.snapshot.policy import seconds_of
 
-    if target not in PIPELINES and not Path(target).is_file():
-        raise UsageError(f"{target!r} is neither a script nor a built-in pipeline ({', '.join(PIPELINES)})")
+    require(target)
     if mode not in MODES:
         raise UsageError(f"--at {mode!r} is not known; there are {', '.join(MODES)}")
     script = _script(target, preset, context.args, tuple(changes or ()))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perdure.cli import completion
 from perdure.cli.app import AsJson, command, emit, reading, say
 from perdure.cli.models.pipelines import PIPELINES, options_of, part_of
+from perdure.cli.target import Changes, Preset, Target, require
 from perdure.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,22 +55,10 @@ class _Started:
 @command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="A script, or a built-in pipeline: exoplanet, market.",
-            autocompletion=completion.targets,
-        ),
-    ],
+    target: Target,
     run: Annotated[str | None, typer.Option("--run", metavar="DIR", help="The run's folder.")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A named set of settings.", autocompletion=completion.presets),
-    ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
-    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Go on without this terminal; see `perdure logs`.")
     ] = False,
@@ -102,8 +90,7 @@ def run(
     """
     from perdure.settings import Settings
 
-    if target not in PIPELINES and not Path(target).is_file():
-        raise UsageError(f"{target!r} is neither a script nor a built-in pipeline ({', '.join(PIPELINES)})")
+    require(target)
     base = Settings.from_environment()
     folder = run or base.folder or (str(Path("runs") / target) if target in PIPELINES else None)
     settings = replace(
