@@ -77,13 +77,7 @@ def prove(
         try:
             proof = prover.prove()
         except KeyboardInterrupt:
-            left = f"what was made is in {place}" if keep else "nothing is left behind"
-            progress.clear()
-            print(
-                f"perdure: stopped; {left}; the target's own runs were never touched",
-                file=sys.stderr,
-                flush=True,
-            )
+            progress.stopped(place if keep else None)
             raise
         progress.clear()
     _leave(proof, _place(target, run, subject), as_json=as_json)
@@ -157,6 +151,13 @@ class _Progress:
             return ""
         each = (time.monotonic() - self._began) / self.done
         return f" ({duration(each)} each, {duration(each * (self.total - self.done))} left)"
+
+    def stopped(self, place: Path | None) -> None:
+        """After Ctrl+C: say what is left. place: where the runs are kept."""
+        self.clear()
+        left = f"what was made is in {place}" if place else "nothing is left behind"
+        said = f"perdure: stopped; {left}; the target's own runs were never touched"
+        print(said, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._drawn:
