@@ -20,7 +20,7 @@ class Writer:
     """Runs one piece of durable work at a time on a thread of its own."""
 
     def __init__(self, *, pulse: Callable[[], None]) -> None:
-        self._hashing = ThreadPoolExecutor(2, thread_name_prefix="perdure-digest")
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="perdure-digest")
         self._pulse = pulse
         self._changed = threading.Condition()
         self._work: Callable[[], None] | None = None
@@ -47,11 +47,11 @@ class Writer:
         self._tidying.append(tidying)
 
     def processor_seconds(self) -> float:
-        """Processor time of all three threads, asked on the writer's: what they take from training."""
+        """Processor time of both threads, asked on the writer's: what they take from training."""
         return time.thread_time() + sum(self._digesting)
 
     def digest(self, work: Callable[[], Result]) -> Future[Result]:
-        """Run work of digesting beside the caller's own, on one of two threads."""
+        """Run work of digesting beside the caller's own, on a thread for that."""
 
         def timed() -> Result:
             began = time.thread_time()
