@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,16 +58,28 @@ def _contenders(
 
 
 def _rounds(chosen: dict[str, tuple[Contender, int]], rounds: int) -> dict[str, list[Sample]]:
-    """Take turns, so that whatever else the machine does hits all alike. The first two turns warm up."""
+    """Take turns, so that whatever else the machine does hits all alike. The first two turns warm up.
+
+    Each turn begins with another one, and nobody pays for pages that another left to be written.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in chosen}
+    names = list(chosen)
     for number in range(-2, rounds):
-        for name, (save, pause) in chosen.items():
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            save, pause = chosen[name]
             if number % (pause + 1):
                 continue
+            _sync_all()
             sample = save(number)
             if number >= 0:
                 samples[name].append(sample)
     return samples
+
+
+def _sync_all() -> None:
+    if sys.platform != "win32":
+        os.sync()
 
 
 def _report(megabytes: int, samples: dict[str, list[Sample]]) -> None:

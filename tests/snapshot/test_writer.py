@@ -27,3 +27,23 @@ def test_work_that_comes_during_a_pulse_is_done_and_not_dropped(monkeypatch: pyt
     finally:
         go_on.set()
         under_test.close()
+
+
+def test_work_handed_over_right_after_a_wait_meets_no_writer_that_still_waits_for_the_waiter() -> None:
+    done: list[int] = []
+    tidied: list[int] = []
+    under_test = writer.Writer(pulse=lambda: None)
+
+    def work(number: int) -> None:
+        done.append(number)
+        under_test.afterwards(lambda: tidied.append(number))
+
+    try:
+        for number in range(2000):
+            under_test.submit(lambda number=number: work(number))  # type: ignore[misc]
+            under_test.wait()
+            assert done[-1] == number
+        under_test.settle()
+        assert done == tidied == list(range(2000))
+    finally:
+        under_test.close()

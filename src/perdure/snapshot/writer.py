@@ -27,6 +27,7 @@ class Writer:
         self._tidying: list[Callable[[], None]] = []
         self._digesting: list[float] = []  # processor seconds of each digest
         self._error: BaseException | None = None
+        self._waiting = 0  # threads that wait for what is in flight
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="perdure-writer", daemon=True)
         self._thread.start()
@@ -65,7 +66,12 @@ class Writer:
     def wait(self) -> None:
         """Wait until nothing is in flight. Raises the error that any work has ended with."""
         with self._changed:
-            self._changed.wait_for(lambda: self._work is None)
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: self._work is None)
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()
         self.check()
 
     def settle(self) -> None:
@@ -99,6 +105,8 @@ class Writer:
                 with self._changed:
                     self._work = None
                     self._changed.notify_all()
+                    # whoever waited goes on first: tidying would keep the interpreter from them for milliseconds
+                    self._changed.wait_for(lambda: not self._waiting or self._work is not None, timeout=0.1)
             for tidy in self._tidying:
                 self._do(tidy)
             with self._changed:
