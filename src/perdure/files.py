@@ -23,6 +23,7 @@ from perdure.seams import seam
 
 Content = bytes | bytearray | memoryview
 CHUNK = 2 << 20  # bytes at a time: large enough to be fast, small enough to start the disk early
+_WORTH_BEGINNING = 1 << 18  # bytes: for less the disk is not set to work before the sync
 _NEW_FILE = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 TEMPORARY = ".tmp"
@@ -74,7 +75,7 @@ def _write_all(descriptor: int, view: memoryview) -> int:
     while written < len(view):  # a write may be short
         size = os.write(descriptor, view[written : written + CHUNK])
         written += size
-        if written < len(view):
+        if size >= _WORTH_BEGINNING:
             _begin_write_back(descriptor, size)
     return written
 

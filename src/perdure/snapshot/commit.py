@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import blake3
 import numpy as np
@@ -37,13 +36,6 @@ FORMAT = 1  # of the snapshot file
 DIGESTS = (
     "digests"  # the last tensor: JSON of the parts' digests, which are known only when all else is written
 )
-Result = TypeVar("Result")
-
-
-class Digest(Protocol):
-    """Runs work beside the caller's own."""
-
-    def __call__(self, work: Callable[[], Result], /) -> Future[Result]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +55,32 @@ class Staged:
 
     def digests(self) -> dict[str, str]:
         """A digest of each part: its document, and its tensors' names, types, shapes and bytes."""
+        digests: dict[str, str] = {}
+        for _ in self.pieces(digests):
+            pass
+        return digests
+
+    def pieces(self, digests: dict[str, str]) -> Iterator[memoryview]:
+        """The content, some megabytes at a time; after the last, `digests` holds a digest of each part.
+
+        A piece is digested when the next one is asked for: it is then still in the processor's cache, and the disk
+        works on it meanwhile.
+        """
         hashers = {name: blake3.blake3(document.encode()) for name, document in self.documents.items()}
-        for tensor in self.layout:
-            hasher = hashers[tensor.name.partition("/")[0]]
-            hasher.update(canonical([tensor.name, tensor.dtype, tensor.shape]).encode())
-            hasher.update(self.content[tensor.start : tensor.start + tensor.size])
-        return {name: hasher.hexdigest() for name, hasher in hashers.items()}
+        tensors = deque(self.layout)
+        for start in range(0, max(1, len(self.content)), files.CHUNK):
+            stop = min(start + files.CHUNK, len(self.content))
+            yield self.content[start:stop]
+            while tensors and (tensors[0].start < stop or stop == len(self.content)):
+                tensor = tensors[0]
+                hasher, end = hashers[tensor.name.partition("/")[0]], tensor.start + tensor.size
+                if tensor.start >= start:
+                    hasher.update(canonical([tensor.name, tensor.dtype, tensor.shape]).encode())
+                hasher.update(self.content[max(start, tensor.start) : min(stop, end)])
+                if end > stop:
+                    break
+                tensors.popleft()
+        digests.update((name, hasher.hexdigest()) for name, hasher in hashers.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +125,15 @@ class Capture:
     inserted: int  # rows in all
     stall_seconds: float
 
-    def parts(self) -> dict[str, str]:
-        """The digest of each part, so that differences can be named without the file."""
-        return self._with_others(self.staged.digests())
+    def parts(self, own: dict[str, str]) -> dict[str, str]:
+        """The digest of each part, given those of the staged ones: differences can be named without the file."""
+        parts = own | {"history": self.history_digest}
+        return parts if self.best is None else parts | {"best": self.best_digest}
 
     def size_of_digests(self) -> int:
         """Bytes of the tensor of digests, known before the digests are."""
-        blank = self._with_others(dict.fromkeys(self.staged.documents, blake3.blake3().hexdigest()))
-        return len(canonical(blank))
-
-    def _with_others(self, parts: dict[str, str]) -> dict[str, str]:
-        parts = parts | {"history": self.history_digest}
-        return parts if self.best is None else parts | {"best": self.best_digest}
+        blank = blake3.blake3().hexdigest()
+        return len(canonical(self.parts(dict.fromkeys(self.staged.documents, blank))))
 
 
 def lineage(store: Store, before: Generation | None) -> str:
@@ -140,26 +149,34 @@ def history_digest(before: str, entries: Iterable[Entry]) -> str:
     return before
 
 
-def write(
-    folder: Path, capture: Capture, digest: Digest, check: Callable[[dict[str, str]], None]
-) -> Generation:
+def write(folder: Path, capture: Capture, check: Callable[[dict[str, str]], None]) -> Generation:
     """Publish the file; returns the generation that `record` commits.
 
-    The parts are digested beside the write, for both release the interpreter. `check` sees the parts before the file
-    has its name, and may refuse them by raising.
+    `check` sees the digests of the parts before the file has its name, and may refuse them by raising.
     """
     path = path_of(folder, capture.loop, capture.number)
     files.make_folder(path.parent)
-    parts = digest(capture.parts)
-    size = files.publish(path, chain(_pieces(capture), _checked(parts, check)), kind="snapshot")
+    parts: dict[str, str] = {}
+
+    def content() -> Iterator[files.Content]:
+        own: dict[str, str] = {}
+        yield _header(capture)
+        yield from capture.staged.pieces(own)
+        if capture.best is not None:
+            yield capture.best.content
+        parts.update(capture.parts(own))
+        check(parts)
+        yield _digests(parts)
+
+    size = files.publish(path, content(), kind="snapshot")
     return Generation(
-        capture.loop, capture.number, capture.cursor, capture.final, size, UNSEALED, parts.result(), capture.logged,
+        capture.loop, capture.number, capture.cursor, capture.final, size, UNSEALED, parts, capture.logged,
         capture.inserted, "kept",
     )  # fmt: skip
 
 
-def _pieces(capture: Capture) -> Iterator[files.Content]:
-    """All of the file but its last tensor."""
+def _header(capture: Capture) -> bytes:
+    """The file's beginning: where each tensor lies, and the document."""
     layout, end = list(capture.staged.layout), len(capture.staged.content)
     if capture.best is not None:
         layout += [
@@ -168,15 +185,12 @@ def _pieces(capture: Capture) -> Iterator[files.Content]:
         end += len(capture.best.content)
     size = capture.size_of_digests()
     layout.append(Tensor(DIGESTS, "uint8", (size,), end, size))
-    yield codec.header(layout, _document(capture))
-    yield capture.staged.content
-    if capture.best is not None:
-        yield capture.best.content
+    return codec.header(layout, _document(capture))
 
 
-def _checked(parts: Future[dict[str, str]], check: Callable[[dict[str, str]], None]) -> Iterator[bytes]:
-    check(parts.result())
-    yield canonical(parts.result()).encode()
+def _digests(parts: dict[str, str]) -> bytes:
+    """The file's last tensor."""
+    return canonical(parts).encode()
 
 
 def _document(capture: Capture) -> str:
@@ -228,9 +242,11 @@ def add_rows(store: Store, loop: str, added: Sequence[LoopRows]) -> None:
 
 def seal(store: Store, generation: Generation, capture: Capture) -> None:
     """Record the SHA-256 of the file: of the bytes in memory, so that damage on the way to the disk shows."""
-    hasher = hashlib.sha256()
-    for piece in chain(_pieces(capture), [canonical(generation.parts).encode()]):
-        hasher.update(piece)
+    hasher = hashlib.sha256(_header(capture))
+    hasher.update(capture.staged.content)
+    if capture.best is not None:
+        hasher.update(capture.best.content)
+    hasher.update(_digests(generation.parts))
     with store.transaction():
         store.generations.seal(generation.loop, generation.number, hasher.hexdigest())
 

@@ -259,17 +259,15 @@ class Track:
 
     def _write(self, capture: Capture) -> None:
         """On the writer's thread: make the capture durable, then let go of what it replaces."""
-        began = self.writer.processor_seconds()
-        generation = commit.write(
-            self.store.folder, capture, self.writer.digest, lambda parts: self._compare(capture, parts)
-        )
+        began = time.thread_time()
+        generation = commit.write(self.store.folder, capture, lambda parts: self._compare(capture, parts))
         self._look_for_change(capture, generation.parts)
         retired = self._retired(generation)
         commit.record(self.store, generation, capture, retired=retired)
         self.newest = generation
         if capture.best is not None:
             self._export(capture.best)
-        cost = self.writer.processor_seconds() - began
+        cost = time.thread_time() - began
         self.budget.spend(cost)
         self.writer.afterwards(lambda: self._tidy(generation, capture, retired, cost + capture.stall_seconds))
 
@@ -298,11 +296,11 @@ class Track:
 
     def _tidy(self, generation: Generation, capture: Capture, retired: list[int], spent: float) -> None:
         """On the writer's thread, when nobody waits any more: to free a file's pages takes as long as to write them."""
-        began = self.writer.processor_seconds()
+        began = time.thread_time()
         commit.seal(self.store, generation, capture)
         for number in retired:
             files.remove(commit.path_of(self.store.folder, self.loop, number))
-        cost = self.writer.processor_seconds() - began
+        cost = time.thread_time() - began
         self.budget.spend(cost)
         self.budget.learn(spent + cost)
 

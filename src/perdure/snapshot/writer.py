@@ -7,25 +7,19 @@ and the rolling backup.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 PULSE_SECONDS = 2.0
-Result = TypeVar("Result")
 
 
 class Writer:
     """Runs one piece of durable work at a time on a thread of its own."""
 
     def __init__(self, *, pulse: Callable[[], None]) -> None:
-        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="perdure-digest")
         self._pulse = pulse
         self._changed = threading.Condition()
         self._work: Callable[[], None] | None = None
         self._tidying: list[Callable[[], None]] = []
-        self._digesting: list[float] = []  # processor seconds of each digest
         self._error: BaseException | None = None
         self._waiting = 0  # threads that wait for what is in flight
         self._closing = False
@@ -46,22 +40,6 @@ class Writer:
     def afterwards(self, tidying: Callable[[], None]) -> None:
         """Called by work itself: do this when the work is done, so that nobody waits for what is durable."""
         self._tidying.append(tidying)
-
-    def processor_seconds(self) -> float:
-        """Processor time of both threads, asked on the writer's: what they take from training."""
-        return time.thread_time() + sum(self._digesting)
-
-    def digest(self, work: Callable[[], Result]) -> Future[Result]:
-        """Run work of digesting beside the caller's own, on a thread for that."""
-
-        def timed() -> Result:
-            began = time.thread_time()
-            try:
-                return work()
-            finally:
-                self._digesting.append(time.thread_time() - began)
-
-        return self._hashing.submit(timed)
 
     def wait(self) -> None:
         """Wait until nothing is in flight. Raises the error that any work has ended with."""
@@ -91,7 +69,6 @@ class Writer:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._hashing.shutdown()
 
     def _run(self) -> None:
         while True:
