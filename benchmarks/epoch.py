@@ -15,7 +15,7 @@ from benchmarks.table import RESULTS, Goal, Line, median, show
 
 _CURVES, _WHOLE = 2_000, 22_668  # measured, and extrapolated to
 _BATCH = 64
-_PAIRS = 12
+_PAIRS = 40
 _GOAL_SECONDS = 25.0  # an epoch of the whole
 _GOAL_SHARE = 0.1  # percent of it that a save may cost
 
