@@ -82,6 +82,30 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert code == 130 and "stopped at once; what was saved is intact" in said, said
 
 
+def test_an_interrupt_while_python_ends_after_the_first_changes_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(
+        "import atexit, os, signal, time, perdure\n"
+        "def clean_up():\n"
+        "    print('leaving', flush=True)\n"
+        "    time.sleep(0.5)\n"
+        "def interrupted():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "atexit.register(clean_up)  # as libraries do\n"
+        "with perdure.open('r') as run:\n"
+        "    run.step('nap', interrupted)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script], env=environment(tmp_path / "run"), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "leaving\n"
+    process.send_signal(signal.SIGINT)
+    code, said = ended(process)
+    assert code == 130 and said.endswith("the same command goes on from here\n"), said
+
+
 def test_an_iteration_that_outlasts_the_grace_is_cut_off_in_order(tmp_path: Path) -> None:
     process = begun(tmp_path / "run", "stuck", PERDURE_GRACE="0.5")
     process.send_signal(signal.SIGTERM)

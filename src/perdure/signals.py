@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -104,3 +105,6 @@ class Signals:
         for number, previous in self._previous.items():
             signal.signal(number, previous if previous is not None else signal.SIG_DFL)
         self._previous.clear()
+        if self.requested == signal.SIGINT:
+            # Whoever pressed Ctrl+C often does so again; all is saved, and it would only garble Python's own end.
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
