@@ -24,7 +24,7 @@ def reading(folder: Path) -> Iterator[Reader | None]:
 
     Raises FormatError for a run of a newer perdure, and DamagedError when the database is gone or unreadable.
     """
-    from perdure.store import schema
+    from perdure.store import backup, schema, swap
     from perdure.store.database import DATABASE, Reader
     from perdure.store.lock import read_holder
 
@@ -34,6 +34,8 @@ def reading(folder: Path) -> Iterator[Reader | None]:
             raise DamagedError(
                 f"{path} is gone; `perdure verify --repair {folder}` puts its backup in its place"
             )
+        if not (folder / swap.INCOMING).exists():  # else a reset or restore is on its way
+            backup.refuse_lost(path)
         yield None
         return
     holder = read_holder(folder / "lock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from inprocess import killed, store_at, train
 from perdure.errors import DamagedError, FormatError, NondeterminismError, PerdureError, StorageError
+from perdure.reading import reading
 from perdure.store import backup
 from perdure.store.database import Reader, is_sound
 from perdure.store.digest import digests
@@ -121,6 +123,27 @@ def test_without_a_backup_a_lost_database_is_not_a_fresh_start(
     damage(run / "run.db")
     with pytest.raises(DamagedError, match=r"run\.db is missing or unreadable"):
         train(run)
+    with pytest.raises(DamagedError, match=r"run\.db is missing or unreadable"), reading(run):
+        pass  # what looks at a run must not take it for a new one, or for a whole one
+
+
+@pytest.mark.parametrize("backups", [False, True])
+def test_who_lost_the_database_and_its_backup_is_told_what_to_do_and_it_works(
+    run: Path, expected: tuple[list[object], bytes], backups: bool
+) -> None:
+    (run / "run.db").unlink()
+    (run / backup.NAME).write_bytes(b"rubbish")
+    if backups:
+        (run / "backups" / "20260101T000000Z-1").mkdir()
+    with pytest.raises(DamagedError) as caught:
+        train(run)
+    assert ("perdure restore" in str(caught.value)) == backups
+    told = re.search(r"move (.*) away to start over here", str(caught.value))
+    assert told is not None
+    for name in told[1].split(", "):
+        (run / name).rename(run.with_name(f"lost-{name}"))
+    weights = train(run)
+    assert (digest(run), weights.tobytes()) == expected
 
 
 def test_a_damaged_backup_beside_a_sound_database_harms_nothing(

@@ -15,6 +15,7 @@ from perdure.store.schema import is_whole
 
 NAME = "run.db.backup"
 _SIDE_FILES = ("-wal", "-shm")
+_SAVED = ("snapshots", "blobs")  # folders of files that count through their rows
 
 
 def refresh(database: Database) -> None:
@@ -59,19 +60,31 @@ def recover(path: Path) -> str | None:
         finally:
             reader.close()
         return _stand_in(path, copy, problem="was older than its own backup") if behind else None
-    remains = path.exists() or any((path.parent / name).exists() for name in ("snapshots", "blobs"))
     if not copy.exists():
-        if not remains or _is_fresh(path):
-            return None
+        refuse_lost(path)
+        return None
+    if not is_whole(copy):
+        raise DamagedError(f"{path} and {copy} are both unreadable; {_ways_out(path.parent)}")
+    return _stand_in(path, copy, problem="was damaged or missing")
+
+
+def refuse_lost(path: Path) -> None:
+    """Raise DamagedError where a run's other files say that there was a database; there is no backup either."""
+    if not _is_fresh(path):
         raise DamagedError(
             f"{path} is missing or unreadable and there is no {NAME} beside it, though the folder holds a run; "
-            f"restore one with `perdure restore {path.parent} BACKUP`, or start over in another folder"
+            f"{_ways_out(path.parent)}"
         )
-    if not is_whole(copy):
-        raise DamagedError(
-            f"{path} and {copy} are both unreadable; list backups with `perdure backups {path.parent}`"
-        )
-    return _stand_in(path, copy, problem="was damaged or missing")
+
+
+def _ways_out(folder: Path) -> str:
+    """What a person may do who has lost the database and its copy."""
+    databases = (path.name for path in sorted(folder.glob("run.db*")) if "damaged" not in path.name)
+    in_the_way = [*databases, *(name for name in _SAVED if (folder / name).exists())]
+    anew = f"move {', '.join(in_the_way)} away to start over here (cache/ keeps what was downloaded)"
+    if any((folder / "backups").glob("[!.]*")):
+        return f"go back to what `perdure backups {folder}` lists with `perdure restore {folder} BACKUP`, or {anew}"
+    return f"there are no backups to go back to; {anew}"
 
 
 def is_behind(database: Reader) -> bool:
@@ -109,7 +122,7 @@ def replace_by_backup(path: Path, *, problem: str) -> str | None:
 
 def _is_fresh(path: Path) -> bool:
     """A database that was created and never committed to: an attempt died in its first moments."""
-    folders = [path.parent / "snapshots", path.parent / "blobs"]
+    folders = [path.parent / name for name in _SAVED]
     empty = not any(entry.is_file() for folder in folders if folder.exists() for entry in folder.rglob("*"))
     return empty and (not path.exists() or path.stat().st_size == 0)
 
