@@ -8,7 +8,7 @@ from typing import Any
 from perdure import files
 from perdure.errors import ChangedError, UsageError
 from perdure.fingerprint import flattened
-from perdure.phase import Session, units_around
+from perdure.phase import Session, path_of_unit, units_around
 from perdure.store import Store
 
 
@@ -49,10 +49,26 @@ def redo(session: Session, names: Sequence[str]) -> None:
     for name in names:
         if store.units.phase(name) is not None:
             session.console.say(f"{name} and all after it are computed again")
-            _forget(session, [name, *store.units.after(name)], why="--redo")
+            around = _units_from(store, name)
+            inside = [path_of_unit(path, key) for path, key in around]
+            _forget(session, [name, *inside, *store.units.after(name)], why="--redo", units=around)
         elif not store.journal.has("phase forgotten", name):
             known = ", ".join(p.path for p in store.units.phases()) or "none"
             raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
+
+
+def _units_from(store: Store, name: str) -> list[tuple[str, str]]:
+    """Phase and key of the unit that a phase is inside of, and of the recorded units after it; the outermost ones.
+
+    None for a phase that is inside of none. Such a unit is computed again as a whole: its body runs, or does not.
+    """
+    if not (around := units_around(name)):
+        return []
+    path, key = around[0]
+    recorded = store.units.all(path)
+    if key not in recorded:
+        return [(path, key)]
+    return [(path, unit.key) for unit in recorded.values() if unit.position >= recorded[key].position]
 
 
 def forget_after(session: Session, path: str, *, why: str) -> None:
@@ -84,7 +100,10 @@ def reopen_fallen(store: Store) -> list[str]:
     return notes
 
 
-def _forget(session: Session, paths: Sequence[str], *, why: str) -> None:
+def _forget(
+    session: Session, paths: Sequence[str], *, why: str, units: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Forget phases, and units of an each: (phase, key)."""
     from perdure.snapshot import recovery
 
     store = session.store
@@ -94,5 +113,8 @@ def _forget(session: Session, paths: Sequence[str], *, why: str) -> None:
             store.units.forget(path)
             store.tables.forget(path, keep_data=False)
             store.journal.add("phase forgotten", path, why=why)
+        for path, key in units:
+            store.tables.forget_unit(path, key)
+            store.units.forget_one(path, key)
     for file in snapshots:
         files.remove(file)

@@ -216,6 +216,14 @@ class Tables:
                 (row["name"], *below),
             )
 
+    def forget_unit(self, phase: str, key: str) -> None:
+        """Drop the rows of one unit."""
+        unit = (phase, key)
+        for row in self.database.rows("SELECT * FROM user_rows WHERE phase = ? AND key = ?", unit):
+            place = f"DELETE FROM {quoted(row['name'])} WHERE _phase = ? AND _position = ?"  # noqa: S608 - quoted
+            self.database.execute(place, (phase, row["position"]))
+        self.database.execute("DELETE FROM user_rows WHERE phase = ? AND key = ?", unit)
+
     def found(self, name: str, *, phase: str, fingerprint: str) -> dict[str, tuple[int, str, int]]:
         """Units whose rows are in the table with the digest they were saved with: key -> (position, digest, rows)."""
         known = self.database.rows(

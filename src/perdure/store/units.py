@@ -142,6 +142,11 @@ class Units:
             (*values, self.clock.now(), self.attempts.current),
         )
 
+    def forget_one(self, phase: str, key: str) -> None:
+        """Drop a unit of an each, which is to compute it again, even where a `break` had ended it."""
+        self.database.execute("DELETE FROM units WHERE phase = ? AND key = ?", (phase, key))
+        self.database.execute("UPDATE phases SET state = 'running', ended = 0 WHERE path = ?", (phase,))
+
     def forget(self, phase: str) -> None:
         """Drop a phase, all inside it, and their records of progress (their files are collected later)."""
         below = (phase, phase + "/", phase + "0")  # '0' follows '/' in every collation used here

@@ -192,13 +192,13 @@ def test_a_run_killed_at_each_named_seam_ends_with_the_same_bits(
     reference: Path, passed: list[str], tmp_path: Path
 ) -> None:
     for number, name in enumerate(sorted(set(passed))):
-        folder = tmp_path / f"killed-{number}"
+        folder = tmp_path / f"killed-{number}" / "run"  # with a registry of its own beside it
         middle = (passed.count(name) + 1) // 2
         assert run(folder, PERDURE_KILL_AT=f"{name}:{middle}").returncode == KILLED, name
         done = run(folder)
         assert done.returncode == 0, (name, done.stderr)
         assert_same(folder, reference)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder.parent)
 
 
 @pytest.mark.crash
