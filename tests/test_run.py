@@ -23,7 +23,7 @@ from perdure.errors import (
     NondeterminismError,
     UsageError,
 )  # fmt: skip
-from processes import environment
+from processes import digest, environment
 
 COUNT = {"calls": 0}
 
@@ -280,6 +280,35 @@ def test_a_redo_forgets_everything_after_the_phase_in_one_commit(
         assert [phase.path for phase in run._store.units.phases()] == ["a"]
     assert script() == [0, 1, 2]  # the same command again, although "b" is forgotten already
     assert COUNT["calls"] == 5
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_redo_of_a_loop_inside_a_unit_computes_that_unit_and_all_after_it_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    bodies: list[str] = []
+
+    def script() -> None:
+        with opened(place) as run:
+            for unit in run.each("models", ["a", "b", "c", "d"]):
+                bodies.append(unit.key)
+                weights = np.zeros(2)
+                for _ in run.range("epoch", 2, state={"w": weights}):
+                    weights += np.random.rand(2)
+                run.insert("scores", [{"score": float(weights.sum())}])
+                unit.result = weights
+                if breaks and unit.key == "c":
+                    break
+            run.step("end", add, 1)
+
+    script()
+    computed, before = list(bodies), digest(place)
+    monkeypatch.setenv("PERDURE_REDO", '["models/b/epoch"]')
+    script()
+    assert bodies[len(computed) :] == computed[1:] and COUNT["calls"] == 2
+    assert digest(place) == before
+    script()  # the same command again begins the redo again
+    assert digest(place) == before
 
 
 def test_a_redo_of_an_unknown_phase_lists_the_known_ones(
