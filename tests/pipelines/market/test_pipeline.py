@@ -104,6 +104,14 @@ def test_a_finished_run_is_told_again_without_work(reference: Path) -> None:
     assert "base models: 48 units" in done.stderr and "fresh start" not in done.stderr
 
 
+def test_a_registry_that_takes_no_model_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.db"
+    registry.write_bytes(b"rubbish" * 999)
+    done = run(tmp_path / "market")
+    assert done.returncode == 1 and f"{registry} is damaged" in done.stderr, done.stderr
+    assert "quality" not in done.stderr and rows(tmp_path / "market", "SELECT path FROM phases") == []
+
+
 def test_samples_survive_a_reset_and_are_found_done(reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "market"
     shutil.copytree(reference, folder)

@@ -37,6 +37,11 @@ class RegistryFile:
     def __perdure_fingerprint__(self) -> str:
         return "the registry"
 
+    def require(self) -> None:
+        """Better told now than after the training: raises what the registry does when it cannot take a model."""
+        with Registry(self.path) as known:
+            known.require_writable()
+
 
 def forecasts_of(matrix: Matrix, combined: Mapping[str, Any], rows: np.ndarray | None = None) -> Forecasts:
     """The meta-learner's forecasts with what came true, of all rows or of some places among them."""

@@ -36,13 +36,17 @@ def main(
     config = preset_named(preset) | {"source": source, "leak": leak}
     asked = _asked(overridden(config, Settings.from_environment().changes), cache=folder / "cache")
     with perdure.open(folder, config=config, phases=PHASES) as run:
+        from perdure.pipelines.market.deployment.registry import FILE
         from perdure.pipelines.market.features import catalogue
+        from perdure.pipelines.market.forecasting import RegistryFile
         from perdure.pipelines.market.learning import matrix as samples
         from perdure.pipelines.market.learning.course import base_models, combine
         from perdure.pipelines.market.learning.folds import forward_folds
         from perdure.pipelines.market.samples import symbols
 
         settings: Any = dict(run.config)
+        registry = RegistryFile(run.folder.parent / FILE, run.folder.name)
+        registry.require()
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
             place=symbols.Place(run.folder / "cache", pace),
@@ -73,7 +77,7 @@ def main(
         }
         combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
 
-        _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked)
+        _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked, registry)
         return run.exit_code
 
 
@@ -87,16 +91,15 @@ def _asked(settings: dict[str, Any], *, cache: Path) -> dict[str, Any]:
 
 
 def _judge(
-    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, asked: dict[str, Any]
-) -> None:
+    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, asked: dict[str, Any],
+    registry: Any,
+) -> None:  # fmt: skip
     """Phases 6 to 8, and what people get to see. truncated: makes a company's features without their future."""
     from perdure.pipelines.market import forecasting
-    from perdure.pipelines.market.deployment.registry import FILE
     from perdure.pipelines.market.outputs import publish, tell
 
     settings: Any = dict(run.config)
     seed = run.seed or 0
-    registry = forecasting.RegistryFile(run.folder.parent / FILE, run.folder.name)
 
     # 6/8 evaluate
     result = run.step(

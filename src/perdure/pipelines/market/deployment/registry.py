@@ -59,6 +59,11 @@ class Registry:
     ) -> None:
         self._ledger.close()
 
+    def require_writable(self) -> None:
+        """Raises StorageError where nothing could be recorded, and LockedError after 30 s of another's transaction."""
+        with self._ledger.transaction():
+            pass
+
     # -- trials and the lockbox ----------------------------------------------------------------------------------
 
     def record_trial(
