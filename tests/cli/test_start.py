@@ -206,6 +206,7 @@ def test_a_built_in_pipeline_refuses_what_it_does_not_know(pipeline: list[Any]) 
     assert perdure("run", "exoplanet", "--data").exit_code == 2
     assert "no such file" in perdure("run", "exoplanet", "--data", "nowhere").stderr
     assert "'soon' is not a number of seconds" in perdure("run", "market", "--pace", "soon").stderr
+    assert "'0' leaves no time" in perdure("run", "market", "--timeout", "0").stderr
     assert "takes no value" in perdure("run", "market", "--leak=yes").stderr
     assert perdure("run", "market", "--data", ".").exit_code == 2
     assert pipeline == []

@@ -32,6 +32,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _limit(text: str) -> float:
+    if not (value := _seconds(text)):
+        raise UsageError(f"{text!r} leaves no time; use more than 0 seconds")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """preset: the one without --preset. options: `--name` -> how its value is read; None for a mere switch."""
@@ -42,7 +48,7 @@ class Pipeline:
 
 PIPELINES = {
     "exoplanet": Pipeline("small", {"--data": _place}),
-    "market": Pipeline("quick", {"--source": str, "--pace": _seconds, "--timeout": _seconds, "--leak": None}),
+    "market": Pipeline("quick", {"--source": str, "--pace": _seconds, "--timeout": _limit, "--leak": None}),
 }
 
 
