@@ -70,8 +70,8 @@ def test_real_prices_reach_a_verdict_and_what_is_wrong_with_them_is_told(
     counts = dict(rows(run, "SELECT symbol, count(*) FROM samples GROUP BY symbol"))
     assert set(counts) == set(GOOD)
     told = rows(run, "SELECT symbol, what FROM quality WHERE done != 'checked'")
-    assert any(symbol == "KO" and "date" in what for symbol, what in told)
-    assert any(symbol == "PEP" for symbol, _ in told)
+    assert any(symbol == "KO" and "twice" in what for symbol, what in told)
+    assert any(symbol == "PEP" and "zero" in what for symbol, what in told)
     results = json.loads((run / "exports" / "results.json").read_text())
     verdicts = {check["check"]: check["verdict"] for check in results["gate"]["checks"]}
     assert verdicts["data fresh"] == "failed"  # the newest session is of 2022
