@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.ma  # noqa: F401 - numba asks for it in our threads; its lazy import recurses when two ask at once
+import numpy.ma  # numba asks for it in our threads; its lazy import recurses when two ask at once
 
 from perdure.errors import UsageError
 from perdure.pipelines.exoplanet.reading import columns

@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
-import numpy.ma  # noqa: F401 - numba asks for it in our threads; its lazy import recurses when two ask at once
+import numpy.ma  # numba asks for it in our threads; its lazy import recurses when two ask at once
 from numba import njit
 
 from perdure.errors import FormatError, UsageError

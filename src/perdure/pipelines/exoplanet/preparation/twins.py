@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-import numpy.ma  # noqa: F401 - numba asks for it in our threads; its lazy import recurses when two ask at once
+import numpy.ma  # numba asks for it in our threads; its lazy import recurses when two ask at once
 from numba import njit
 
 FINE_ALIKE = 0.90  # correlation of the fine views from which on curves are copies
