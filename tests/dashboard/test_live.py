@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 from command_line import LONG, environment, perdure, script, started, wait_for
 from perdure.cli.runs import ui
+from perdure.dashboard.watch import Watch
 
 BROWSER = """
 import sys, webbrowser
@@ -142,6 +145,22 @@ def test_the_death_of_a_process_is_told_although_nothing_is_written(dashboard, t
     wait_for(lambda: changes)
     assert changes[0]["runs"] == ["idle"]
     assert visitor.ask("/api/runs/idle")["state"] == "stopped"
+
+
+def test_nothing_is_missed_by_who_asks_after_the_stream_has_begun() -> None:
+    looks: list[dict[str, object]] = []
+
+    class Slow:
+        def marks(self) -> dict[str, object]:
+            time.sleep(0.2)
+            looks.append({})
+            return looks[-1]
+
+    async def first() -> str:
+        return await anext(Watch(Slow()).events(None))  # type: ignore[arg-type]
+
+    assert asyncio.run(first()).startswith(": listening\nevent: listening\n")
+    assert len(looks) == 1  # the look that later ones are compared with
 
 
 def test_the_browser_is_started_with_an_address_that_is_good_only_once(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ class Watch:
     _marks: dict[str, Mark] = field(default_factory=dict)
     _listeners: set[asyncio.Queue[str]] = field(default_factory=set)
     _looking: asyncio.Task[None] | None = None
+    _looked: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # the first look is done: later changes are told
 
     def close(self) -> None:
         """End all streams within a moment."""
@@ -35,7 +38,8 @@ class Watch:
     async def events(self, only: str | None) -> AsyncIterator[str]:
         """A stream of server-sent events: which runs changed, all or one of them."""
         with self._listening() as queue:
-            yield ": listening\n\n"
+            await self._looked.wait()  # who asks for a run after this line misses nothing that happens to it
+            yield ": listening\nevent: listening\ndata: {}\n\n"
             waited = 0.0
             while not self.closed:
                 try:
@@ -57,6 +61,7 @@ class Watch:
         queue: asyncio.Queue[str] = asyncio.Queue()
         self._listeners.add(queue)
         if self._looking is None or self._looking.done():
+            self._looked.clear()
             self._looking = asyncio.get_running_loop().create_task(self._look())
         try:
             yield queue
@@ -65,7 +70,10 @@ class Watch:
 
     async def _look(self) -> None:
         """Until nobody listens any more."""
-        self._marks = await run_in_threadpool(self.runs.marks)
+        try:
+            self._marks = await run_in_threadpool(self.runs.marks)
+        finally:
+            self._looked.set()
         while self._listeners and not self.closed:
             await asyncio.sleep(self.poll)
             marks = await run_in_threadpool(self.runs.marks)

@@ -24,7 +24,7 @@ export class Live {
     this.run = run;
     this.source = new EventSource(run === null ? "/api/live" : `/api/live?run=${encodeURIComponent(run)}`);
     this.source.addEventListener("change", () => this.ask());
-    this.source.onopen = () => this.ask();
+    this.source.addEventListener("listening", () => this.ask()); // from here on changes are told
     this.source.onerror = () => {
       if (this.source.readyState === EventSource.CLOSED) setTimeout(() => this.follow(this.run), 2000);
       this.ask();
