@@ -27,9 +27,8 @@ class Watch:
     _marks: dict[str, Mark] = field(default_factory=dict)
     _listeners: set[asyncio.Queue[str]] = field(default_factory=set)
     _looking: asyncio.Task[None] | None = None
-    _looked: asyncio.Event = field(
-        default_factory=asyncio.Event
-    )  # the first look is done: later changes are told
+    # Set once the first look is done: changes from then on are told.
+    _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self) -> None:
         """End all streams within a moment."""

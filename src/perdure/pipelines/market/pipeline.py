@@ -36,17 +36,14 @@ def main(
     config = preset_named(preset) | {"source": source, "leak": leak}
     asked = _asked(overridden(config, Settings.from_environment().changes), cache=folder / "cache")
     with perdure.open(folder, config=config, phases=PHASES) as run:
-        from perdure.pipelines.market.deployment.registry import FILE
         from perdure.pipelines.market.features import catalogue
-        from perdure.pipelines.market.forecasting import RegistryFile
         from perdure.pipelines.market.learning import matrix as samples
         from perdure.pipelines.market.learning.course import base_models, combine
         from perdure.pipelines.market.learning.folds import forward_folds
         from perdure.pipelines.market.samples import symbols
 
         settings: Any = dict(run.config)
-        registry = RegistryFile(run.folder.parent / FILE, run.folder.name)
-        registry.require()
+        registry = _registry(run)
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
             place=symbols.Place(run.folder / "cache", pace),
@@ -71,10 +68,8 @@ def main(
 
         # 5/8 meta-learner
         facts = {
-            "features": list(catalogue.names()),
-            "feature_digest": catalogue.digest(),
-            "config": settings,
-        }
+            "features": list(catalogue.names()), "feature_digest": catalogue.digest(), "config": settings,
+        }  # fmt: skip
         combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
 
         _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked, registry)
@@ -88,6 +83,16 @@ def _asked(settings: dict[str, Any], *, cache: Path) -> dict[str, Any]:
 
     check(settings)
     return symbols.asked(str(settings["source"]), settings, cache=cache)
+
+
+def _registry(run: perdure.Run) -> Any:
+    """What the gate is to enter the model in; asked at once whether it takes one. Raises StorageError, LockedError."""
+    from perdure.pipelines.market.deployment.registry import FILE
+    from perdure.pipelines.market.forecasting import RegistryFile
+
+    registry = RegistryFile(run.folder.parent / FILE, run.folder.name)
+    registry.require()
+    return registry
 
 
 def _judge(
