@@ -131,8 +131,8 @@ def _fold(dips: np.ndarray, seen: np.ndarray, step: float, sums: np.ndarray, cou
         phase += step
         if phase >= 1.0:
             phase -= 1.0
-    sums[_BINS:] = sums[:_BINS]
-    counts[_BINS:] = counts[:_BINS]
+    for b in range(_BINS):  # assigned as a whole, they would take numba 3 s more to compile
+        sums[_BINS + b], counts[_BINS + b] = sums[b], counts[b]
 
 
 @numba.njit(cache=True)

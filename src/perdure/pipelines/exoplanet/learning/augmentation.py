@@ -190,7 +190,8 @@ def _turn(curve: np.ndarray, spare: np.ndarray, shift: int, backwards: bool) -> 
     for i in range(count):
         place = (i + shift) % count
         spare[count - 1 - place if backwards else place] = curve[i]
-    curve[:] = spare
+    for i in range(count):  # assigned as a whole, it would take numba 4 s more to compile
+        curve[i] = spare[i]
 
 
 @numba.njit(cache=True)

@@ -260,8 +260,9 @@ def _meeting_kernel(keys: np.ndarray, order: np.ndarray, views: np.ndarray, thre
             if product >= threshold:
                 if found == len(pairs):
                     larger = np.empty((2 * found, 2), np.int64)
-                    larger[:found] = pairs
+                    for k in range(found):  # assigned as a whole, it would take numba 5 s more to compile
+                        larger[k, 0], larger[k, 1] = pairs[k, 0], pairs[k, 1]
                     pairs = larger
-                pairs[found] = min(i, j), max(i, j)
+                pairs[found, 0], pairs[found, 1] = min(i, j), max(i, j)
                 found += 1
     return pairs[:found]

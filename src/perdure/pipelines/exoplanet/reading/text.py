@@ -158,7 +158,10 @@ def _read_rows(
     faults: np.ndarray,
     odd: np.ndarray,
 ) -> tuple[int, int]:
-    """Parse rows from `first` on; returns the next row to parse, and how many cells were put into `odd`."""
+    """Parse rows from `first` on; returns the next row to parse, and how many cells were put into `odd`.
+
+    Elements are assigned one by one: for whole rows numba compiles 3 s more, for the text of an error.
+    """
     found = 0
     columns = roles.size
     for row in range(first, starts.size - 1):
@@ -185,14 +188,14 @@ def _read_rows(
                 while position < end and buffer[position] != delimiter:
                     position += 1
                 if role <= _TEXT:
-                    spans[row, _TEXT - role] = start, position
+                    spans[row, _TEXT - role, 0], spans[row, _TEXT - role, 1] = start, position
                 elif role >= 0:
-                    odd[found] = row, column, start, position
+                    odd[found, 0], odd[found, 1], odd[found, 2], odd[found, 3] = row, column, start, position
                     found += 1
             column += 1
             position += 1
         if column != columns:
-            faults[row] = _COUNT, column, 0, 0
+            faults[row, 0], faults[row, 1] = _COUNT, column
     return starts.size - 1, found
 
 
