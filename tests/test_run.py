@@ -316,8 +316,13 @@ def test_a_redo_of_an_unknown_phase_lists_the_known_ones(
 ) -> None:
     with opened(place) as run:
         run.step("a", add, 1)
+        for unit in run.each("models", {"forest": 1}):
+            unit.result = run.step("fit", add, 1)
     monkeypatch.setenv("PERDURE_REDO", '["typo"]')
-    with pytest.raises(UsageError, match="--redo typo: the run has no such phase; it has a"):
+    with pytest.raises(UsageError, match=r"--redo typo: the run has no such phase; it has a, models$"):
+        opened(place)
+    monkeypatch.setenv("PERDURE_REDO", '["models/forest/fitt"]')
+    with pytest.raises(UsageError, match=r"it has a, models; did you mean 'models/forest/fit'\?"):
         opened(place)
 
 

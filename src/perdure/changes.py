@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,8 +54,10 @@ def redo(session: Session, names: Sequence[str]) -> None:
             inside = [path_of_unit(path, key) for path, key in around]
             _forget(session, [name, *inside, *store.units.after(name)], why="--redo", units=around)
         elif not store.journal.has("phase forgotten", name):
-            known = ", ".join(p.path for p in store.units.phases()) or "none"
-            raise UsageError(f"--redo {name}: the run has no such phase; it has {known}")
+            known = [phase.path for phase in store.units.phases()]
+            outer = ", ".join(path for path in known if not units_around(path)) or "none"
+            near = "".join(f"; did you mean {path!r}?" for path in difflib.get_close_matches(name, known, 1))
+            raise UsageError(f"--redo {name}: the run has no such phase; it has {outer}{near}")
 
 
 def _units_from(store: Store, name: str) -> list[tuple[str, str]]:

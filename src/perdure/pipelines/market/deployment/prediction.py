@@ -68,7 +68,7 @@ def current(registry: Registry) -> ModelVersion:
     found = registry.alias(NAME)
     if found is None:
         raise UsageError(
-            f"{registry.path} has no champion yet; promote a trained model with `perdure promote`, or name a version"
+            f"{registry.path} has no champion yet; promote a trained model with `perdure promote`"
         )
     return found
 
