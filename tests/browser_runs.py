@@ -50,7 +50,8 @@ if __name__ == "__main__":
         run.map(NAMES[0], NAMES, work, workers=1, retries=0)
         for unit in run.each("models", ["lgbm, fold 1", "lgbm, fold 2"]):
             for epoch in run.range("rounds", 3, state={{}}):
-                run.log(**{{NAMES[0]: 1.0 / (epoch + 1)}})
+                run.log(**{{NAMES[0]: 1.0 / (epoch + 1), "constructor": float("nan")}})
+                run.log(**{{"__proto__": -1.7e308, "m" * 200: 10**400}})
             unit.result = 1
 """
 

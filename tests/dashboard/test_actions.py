@@ -39,6 +39,7 @@ def test_reset_backs_up_and_starts_over(folder: Path, browser) -> None:
     assert backup["name"] in said
     found = browser.get("/api/runs/grid").json()
     assert (found["state"], found["attempts"], found["actions"]) == ("new", 0, [])
+    assert "nothing was recorded" in change(browser, "grid", "reset", 400)["error"], "as pressed twice"
 
 
 def test_a_process_that_has_left_its_run_is_not_stopped(folder: Path, browser, made_runs: Path) -> None:
@@ -80,6 +81,7 @@ def test_failed_units_are_tried_again_by_the_same_command_in_the_background(
     wait_for(lambda: not browser.get("/api/runs/whole").json()["alive"])
     found = browser.get("/api/runs/whole").json()
     assert (found["state"], found["failed"], found["attempts"]) == ("completed", 0, 2)
+    assert "no unit" in change(browser, "whole", "retry", 400)["error"], "as pressed on a page that is old"
 
 
 def test_what_the_started_command_says_is_told_when_it_fails(tmp_path: Path) -> None:
@@ -184,7 +186,8 @@ def test_a_damaged_registry_is_told_and_hides_no_results(folder: Path, deployed)
     assert deployed.get("/api/runs/market").json()["actions"] == ["reset"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[" * 60_000, b'{"version": "1"}', b'{"version": true}', b'{"reason": 1}',
+@pytest.mark.parametrize("body", [b"{", b"[" * 60_000, b'{"version": "1"}', b'{"version": true}',
+                                  b'{"version": 99999999999999999999}', b'{"reason": 1}',
                                   b'{"reason": "' + b"x" * 2000 + b'"}', b"x" * 100_000])  # fmt: skip
 def test_a_request_that_makes_no_sense_changes_nothing(deployed, body: bytes) -> None:
     headers = {"X-Perdure-Token": deployed.get("/api/session").json()["token"]}

@@ -268,6 +268,10 @@ def test_hostile_names_do_nothing_and_are_shown_as_text(browse: Opener, server: 
     expect(page.locator(".detail pre")).to_have_text(
         "ValueError: <b onmouseover=alert(3)>broken</b> \\u202e turned"
     )
+    go(page, server, "run/hostile/training")
+    titles = page.locator(".chart strong")
+    expect(titles.get_by_text("constructor", exact=True)).to_be_visible()
+    expect(titles.get_by_text("proto", exact=True)).to_be_visible()
 
 
 @needs_browser

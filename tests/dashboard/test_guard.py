@@ -70,6 +70,10 @@ def test_no_route_answers_another_host_or_origin_even_with_the_cookie(folder: Pa
         assert answer.status_code == 403, (method, path)
 
 
+def test_port_80_is_answered_though_a_browser_leaves_it_out() -> None:
+    assert guard.Access(TOKEN, 80).is_host("127.0.0.1") and guard.Access(TOKEN, 80).is_host("localhost:80")
+
+
 def test_a_change_needs_the_token_in_a_header_too(folder: Path, every) -> None:
     forged = client(folder, headers=HERE)
     changes = [path for method, path in every if method not in {"GET", "HEAD"}]

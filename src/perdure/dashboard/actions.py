@@ -23,6 +23,7 @@ from perdure.store.database import Row
 STOPPING_SECONDS = 40.0  # longer than the 25 s that a run may take for its last save
 _STARTING_SECONDS = 150.0  # `perdure run --detach` waits 120 s for the run to open
 _HIDDEN = "***"
+_MOST_VERSIONS = 10**9
 _DROPPED = {"--detach": 0, "--json": 0, "--retry-failed": 0, "--accept-changes": 0, "--redo": 1, "--run": 1}
 
 
@@ -38,7 +39,7 @@ class Request:
         """Raises UsageError for fields of another kind."""
         given = document if isinstance(document, dict) else {}
         version, reason = given.get("version"), given.get("reason")
-        if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        if version is not None and (type(version) is not int or abs(version) > _MOST_VERSIONS):
             raise UsageError(f"version {version!r} is not a whole number")
         if reason is not None and (not isinstance(reason, str) or len(reason) > 1000):
             raise UsageError("the reason is not a text of at most 1000 characters")
@@ -77,13 +78,18 @@ def _stop(place: Path, _: Request) -> str:
 
 def _reset(place: Path, _: Request) -> str:
     """By the command, in a process of its own: the lock must not name the dashboard, which lives on."""
+    _last_attempt(place)  # pressed twice, the second has nothing to back up
     done = _answer([sys.executable, "-m", "perdure", "reset", str(place.absolute()), "--json"], Path.cwd())
     backup = done["backup"]
     return f"starts over; the state before is backup {backup['name']}" if backup else "starts over"
 
 
 def _retry(place: Path, _: Request) -> str:
-    words, folder = again(_last_attempt(place)["command"], place)
+    last = _last_attempt(place)
+    with reading(place) as reader:
+        if reader is None or reader.row("SELECT 1 FROM units WHERE state = 'failed'") is None:
+            raise UsageError(f"no unit of {place} has failed; there is nothing to try again")
+    words, folder = again(last["command"], place)
     return f"process {_answer(words, folder)['pid']} tries the failed units again"
 
 

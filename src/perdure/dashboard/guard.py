@@ -104,7 +104,8 @@ class Access:
         return self.is_token(given)
 
     def is_host(self, host: str) -> bool:
-        return host in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
+        given = host if ":" in host else f"{host}:80"  # which a browser leaves out
+        return given in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
 
     def is_token(self, given: str) -> bool:
         return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), self.token.encode())

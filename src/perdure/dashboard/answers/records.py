@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ MOST_EVENTS = 1000
 def history(reader: Reader | None, seen: Overview, *, loop: str | None) -> dict[str, Any]:
     """What a loop logged, by default the one that logged last: a series a name, one value or None a position.
 
-    Positions count from 0; several entries of one position that give the same name share it as fractions. Entries
-    from `provisional_from` on are not saved yet. Long histories are thinned to 4,000 points.
+    A value that is no finite number is "NaN", "Infinity" or "-Infinity". Positions count from 0; several entries of
+    one position that give the same name share it as fractions. Entries from `provisional_from` on are not saved yet.
+    Long histories are thinned to 4,000 points: one in `every`.
     """
     empty: dict[str, Any] = {
         "loops": [],
@@ -28,6 +30,7 @@ def history(reader: Reader | None, seen: Overview, *, loop: str | None) -> dict[
         "positions": [],
         "series": {},
         "provisional_from": None,
+        "every": 1,
     }
     if reader is None:
         return empty | {"interruptions": [], "saves": []}
@@ -36,9 +39,10 @@ def history(reader: Reader | None, seen: Overview, *, loop: str | None) -> dict[
         chosen = loop if loop is not None else (loops[-1] if loops else None)
         if chosen is None:
             return empty | {"interruptions": [], "saves": []}
+        newest, every = _newest_and_step(reader, chosen)
         rows = reader.rows(
             "SELECT position, entry FROM history WHERE loop = ? AND (? - position) % ? = 0 ORDER BY seq",
-            (chosen, *_newest_and_step(reader, chosen)),
+            (chosen, newest, every),
         )
         begun = reader.rows(
             "SELECT attempt, min(position), max(position) FROM history WHERE loop = ? GROUP BY attempt",
@@ -46,10 +50,11 @@ def history(reader: Reader | None, seen: Overview, *, loop: str | None) -> dict[
         )
         saves = reader.rows("SELECT DISTINCT position FROM snapshots WHERE loop = ? ORDER BY 1", (chosen,))
         provisional_from = _provisional_from(reader, seen, chosen)
-    positions, entries = _points(rows)
+    positions, entries, step = _points(rows)
     return {
         "loops": sorted(loops), "loop": chosen, "positions": positions, "series": _series(entries),
-        "provisional_from": provisional_from, "interruptions": _interruptions(begun, seen, chosen),
+        "every": every * step, "provisional_from": provisional_from,
+        "interruptions": _interruptions(begun, seen, chosen),
         "saves": [row["position"] for row in saves],
     }  # fmt: skip
 
@@ -60,8 +65,8 @@ def _newest_and_step(reader: Reader, loop: str) -> tuple[int, int]:
     return (last, math.ceil((last - first + 1) / MOST_POINTS)) if last is not None else (0, 1)
 
 
-def _points(rows: Sequence[Row]) -> tuple[list[float], list[dict[str, Any]]]:
-    """Entries by position: those with other names are one point."""
+def _points(rows: Sequence[Row]) -> tuple[list[float], list[dict[str, Any]], int]:
+    """Entries by position: those with other names are one point. One in how many was taken comes last."""
     positions: list[float] = []
     entries: list[dict[str, Any]] = []
     for position, found in itertools.groupby(rows, key=lambda row: row["position"]):
@@ -75,10 +80,10 @@ def _points(rows: Sequence[Row]) -> tuple[list[float], list[dict[str, Any]]]:
         positions += [position + i / len(merged) for i in range(len(merged))]
         entries += merged
     step = math.ceil(len(entries) / MOST_POINTS) or 1
-    return positions[::-step][::-1], entries[::-step][::-1]  # the newest always stays
+    return positions[::-step][::-1], entries[::-step][::-1], step  # the newest always stays
 
 
-def _series(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+def _series(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[float | str | None]]:
     names = dict.fromkeys(name for entry in entries for name, value in entry.items() if _is_number(value))
     return {name: [_number(entry.get(name)) for entry in entries] for name in names}
 
@@ -87,9 +92,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _number(value: object) -> float | None:
+def _number(value: object) -> float | str | None:
     """A value that JSON can hold."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    if not isinstance(value, int | float):
+        return None
+    if abs(value) <= sys.float_info.max:
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 def _provisional_from(reader: Reader, seen: Overview, loop: str) -> int | None:
@@ -120,7 +129,7 @@ def _interruptions(begun: Sequence[Row], seen: Overview, loop: str) -> list[dict
     return [
         {
             "position": position, "outcome": attempts[number].outcome,
-            "at": attempts[number].ended_at or attempts[number].started_at + attempts[number].seconds,
+            "at": max(attempts[number].ended_at or 0.0, attempts[number].started_at + attempts[number].seconds),
         }
         for number, position in found
         if number in attempts

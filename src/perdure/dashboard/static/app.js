@@ -79,7 +79,7 @@ const mend = (overview) => empty("This run cannot be read as it is.", `${visible
 const loading = () => el("p", { class: "empty", "aria-busy": "true" }, "Loading…");
 
 function failed(error) {
-  if (error.status === 401) return empty("This session has ended.", "Open the address that `perdure ui` printed once more; each start of the server has its own.");
+  if (error.status === 401) return empty("This session has ended.", "Open the address that `perdure ui` printed once more.");
   if (error.status === 404) return el("div", { class: "empty" }, el("p", { class: "empty-title" }, "There is no such run here."), el("p", null, el("a", { href: "#/" }, "All runs")));
   return empty("The server refused this.", visible(error.message));
 }

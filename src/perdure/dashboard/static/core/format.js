@@ -21,8 +21,9 @@ export function number(value) {
   if (value === null || value === undefined) return NONE;
   if (typeof value !== "number") return visible(value);
   if (!Number.isFinite(value)) return String(value);
-  if (Number.isInteger(value)) return value.toLocaleString("en");
   const size = Math.abs(value);
+  if (size >= 1e15) return value.toExponential(3);
+  if (Number.isInteger(value)) return value.toLocaleString("en");
   if (size >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 1 });
   if (size >= 1e-4) return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.01 ? 4 : 6);
   return value.toExponential(2);

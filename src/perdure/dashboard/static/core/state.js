@@ -32,8 +32,11 @@ export function icon(state) {
     svg("path", { d: SHAPES[kind] }));
 }
 
+/** What a state is called. */
+export const wordOf = (state) => WORDS[state] ?? state;
+
 /** A pill with shape and word. */
-export function badge(state, word = WORDS[state] ?? state) {
+export function badge(state, word = wordOf(state)) {
   return el("span", { class: `badge is-${kindOf(state)}` }, icon(state), word);
 }
 

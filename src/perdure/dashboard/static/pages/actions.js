@@ -62,11 +62,14 @@ export async function act(name, id, overview, context) {
   });
   if (filled === null) return;
   filled.version = filled.version ? Number(filled.version) : null;
+  const asked = toast(`${action.confirm}: asked for; this may take some seconds.`, { seconds: 300 });
   try {
     const { said } = await post(of(id, name), filled);
     toast(visible(said) || "Done.");
   } catch (error) {
-    toast(error instanceof Refused ? visible(error.message) : "The dashboard's server does not answer; nothing was done.", true);
+    toast(error instanceof Refused ? visible(error.message) : "The dashboard's server does not answer; whether it was done is not known.", { bad: true });
+  } finally {
+    asked.remove();
   }
   context.refresh();
 }

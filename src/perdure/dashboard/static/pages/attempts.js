@@ -36,7 +36,7 @@ const COLUMNS = [
   { title: "Lost", number: true, cell: (a) => duration(a.lost_s) },
   { title: "Did not do again", number: true, cell: (a) => duration(a.saved_s) },
   { title: "Process", class: "line", cell: (a) => el("bdi", null, `${a.pid} on ${visible(a.host)}`) },
-  { title: "When", class: "line", cell: (a) => (a.ended_at ? since(a.ended_at) : a.ended === "running" ? "still running" : "unknown") },
+  { title: "When", class: "line", cell: (a) => (a.ended === "running" ? "still running" : since(Math.max(a.ended_at ?? 0, a.started_at + a.seconds))) },
 ];
 
 function cause(a) {

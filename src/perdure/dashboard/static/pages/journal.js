@@ -66,7 +66,7 @@ export function sentence(event) {
   const detail = event.detail && typeof event.detail === "object" ? event.detail : {};
   if (event.event === "attempt begun" && detail.killed) return el("span", null, el("strong", null, "attempt begun"), ` after attempt ${number(detail.killed)} was killed`);
   const key = detail.key ? ` ${visible(detail.key)}` : "";
-  const rest = Object.entries(detail).filter(([name, value]) => name !== "key" && value !== null && typeof value !== "object")
+  const rest = Object.entries(detail).filter(([name, value]) => !["key", "traceback"].includes(name) && value !== null && typeof value !== "object")
     .map(([name, value]) => (name === "seconds" ? duration(value) : `${words(name)} ${number(value)}`));
   return el("bdi", null, el("strong", null, visible(event.event)), event.subject && ` ${visible(event.subject)}`, key, rest.length ? el("span", { class: "dim" }, ` · ${rest.join(", ")}`) : null);
 }

@@ -38,7 +38,7 @@ export class OverviewPage {
       return el("li", { key: phase.name, class: `is-${kindOf(state)}`, "aria-current": phase.state === "running" ? "step" : null },
         el("a", { href: linkTo(this.context.id, phase.kind === "range" ? "training" : "units", phase.name) },
           el("span", { class: "track-head" }, icon(state), el("span", { class: "dim" }, n + 1), el("bdi", { class: "track-name", title: visible(phase.name) }, visible(phase.name))),
-          bar(phase.done, phase.failed, phase.total, state),
+          bar(reached(phase), phase.failed, phase.total, state),
           el("span", { class: "track-counts" }, counts(phase)),
           el("span", { class: "track-note dim" }, note(phase, inner))));
     }));
@@ -72,8 +72,8 @@ function figures(overview) {
     timeLeft(overview),
     figure("Last save", since(overview.last_saved_at), overview.last_saved_at ? `at ${moment(overview.last_saved_at)}` : null),
     figure("Saving costs", percent(overview.overhead, 2), [overview.budget === null ? "no budget" : `of ${percent(overview.budget)} allowed`,
-      el("span", { class: `meter ${over ? "over" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: `${100 * share}%` } }))]),
-    figure("Attempts", count(overview.attempts), overview.attempts > 1 ? `${duration(overview.lost_s)} of work lost, ${duration(overview.away_s)} away` : "never interrupted"),
+      overview.budget !== null && el("span", { class: `meter ${over ? "over" : ""}`, "aria-hidden": "true" }, el("i", { style: { width: `${100 * share}%` } }))]),
+    figure("Attempts", count(overview.attempts), overview.attempts > 1 || ["failed", "stopped"].includes(overview.state) ? `${duration(overview.lost_s)} of work lost, ${duration(overview.away_s)} away` : "never interrupted"),
     figure("Saved by resuming", duration(overview.saved_s), overview.saved_s ? "of work not done again" : "nothing to save yet"),
     overview.failed > 0 && figure("Failed units", el("span", { class: "bad" }, count(overview.failed)), el("a", { href: linkTo(overview.id, "units") }, "Show them")),
     overview.models > 0 && figure("Models trained", count(overview.models), "loops at their end"));
@@ -92,7 +92,7 @@ export function shareDone(overview) {
   if (overview.state === "completed") return 1;
   const tops = overview.phases.filter((phase) => !phase.name.includes("/"));
   if (!tops.length) return null;
-  return tops.reduce((sum, phase) => sum + (phase.state === "completed" ? 1 : phase.total ? Math.min(1, (phase.done + phase.failed) / phase.total) : 0), 0) / tops.length;
+  return tops.reduce((sum, phase) => sum + (phase.state === "completed" ? 1 : phase.total ? Math.min(1, (reached(phase) + phase.failed) / phase.total) : 0), 0) / tops.length;
 }
 
 function currently(overview) {
@@ -100,18 +100,23 @@ function currently(overview) {
   return now && overview.state !== "completed" ? el("bdi", null, `in ${visible(now.name)}`) : null;
 }
 
+/** What a phase is through with, saved or not. */
+const reached = (phase) => Math.max(phase.done, phase.reached);
+
 function counts(phase) {
   if (phase.kind === "step") return { completed: "done", running: "running", failed: "failed" }[phase.state] ?? "not done";
-  if (phase.total === null) return phase.done ? `${count(phase.done)} done` : "not started";
-  const left = Math.max(0, phase.total - phase.done - phase.failed);
-  return [`${count(phase.done)} of ${count(phase.total)}`, phase.failed > 0 && el("span", { class: "bad" }, `, ${count(phase.failed)} failed`), left > 0 && phase.state !== "completed" && `, ${count(left)} left`];
+  const done = reached(phase);
+  if (phase.total === null) return done ? `${count(done)} done` : "not started";
+  const left = Math.max(0, phase.total - done - phase.failed);
+  return [`${count(done)} of ${count(phase.total)}`, phase.failed > 0 && el("span", { class: "bad" }, `, ${count(phase.failed)} failed`), left > 0 && phase.state !== "completed" && `, ${count(left)} left`];
 }
 
 function note(phase, inner) {
   const now = inner.find((one) => one.state === "running");
   if (now) return el("bdi", null, `${visible(now.name.slice(phase.name.length + 1))}: ${count(now.reached)}${now.total ? ` of ${count(now.total)}` : ""}`);
-  if (phase.state === "running" && phase.eta_s !== null) return `${duration(phase.eta_s)} left`;
-  if (phase.kind === "range" && phase.reached > phase.done) return `${plural(phase.reached - phase.done, "iteration")} not saved yet`;
+  const unsaved = phase.kind === "range" && phase.reached > phase.done ? `${count(phase.reached - phase.done)} not saved yet` : null;
+  const left = phase.state === "running" && phase.eta_s !== null ? `${duration(phase.eta_s)} left` : null;
+  if (left || unsaved) return [left, unsaved].filter(Boolean).join(", ");
   return phase.kind ? { range: "loop", map: "parallel units", each: "units in turn", step: "step" }[phase.kind] ?? "" : "";
 }
 

@@ -32,10 +32,11 @@ export class ResultsPage {
 
   view(overview) {
     const { results, plots, report, gate, registry } = this.answer;
-    if (results === null && !plots.length && !gate && !registry) return empty("No results yet", overview.state === "completed" ? "This run exported none. A script leaves them with `run.export(\"results.json\", ...)`." : "Metrics and plots appear here when the run has made them.");
+    const link = report && el("p", { class: "page-head" }, el("a", { class: "button", href: fileOf(this.context.id, report), target: "_blank", rel: "noopener" }, "Open the report in a page of its own"));
+    if (results === null && !plots.length && !gate && !registry) return [link, empty(overview.state === "completed" ? "No results" : "No results yet", overview.state === "completed" ? "This run exported none. A script leaves them with `run.export(\"results.json\", ...)`." : "Metrics and plots appear here when the run has made them.")];
     const gateRows = gate ?? [];
     return [
-      report && el("p", { class: "page-head" }, el("a", { class: "button", href: fileOf(this.context.id, report), target: "_blank", rel: "noopener" }, "Open the report in a page of its own")),
+      link,
       el("div", { class: "columns even" },
         el("div", { class: "stack" }, this.#metrics(), gateRows.length > 0 && registry && this.#registry(registry)),
         el("div", { class: "stack" }, gateRows.length > 0 && this.#gate(gateRows), this.#confusion(), !gateRows.length && registry && this.#registry(registry))),

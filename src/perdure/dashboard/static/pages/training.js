@@ -9,7 +9,7 @@ import { Chart } from "../parts/chart.js";
 import { bar, empty, panel, select } from "../parts/pieces.js";
 
 const FIRST = ["loss", "auc", "learning_rate"];
-const ALIKE = { lr: "learning_rate" };
+const ALIKE = new Map([["lr", "learning_rate"]]);
 
 export class TrainingPage {
   constructor(context) {
@@ -44,7 +44,7 @@ export class TrainingPage {
   }
 
   #curves() {
-    const { positions, series, interruptions, provisional_from: provisional } = this.history;
+    const { positions, series, interruptions, every, provisional_from: provisional } = this.history;
     const x = positions.map((position) => position + 1);
     const marks = interruptions.map((one) => ({ ...one, x: one.position + 0.5 }));
     const groups = grouped(series);
@@ -53,8 +53,8 @@ export class TrainingPage {
       this.charts.get(name).update({ x, lines, marks, provisionalFrom: provisional === null ? null : provisional + 1 });
     }
     return [
-      el("p", { class: "chart-key dim" }, `${plural(positions.length, "point")} over iterations counted from 1. `,
-        el("span", { class: "key-mark" }, icon("interrupted"), "dashed: an interruption."), provisional !== null && [" ", el("span", { class: "key-shade" }, el("i"), "shaded: not saved yet.")], " Drag to zoom, double-click for all."),
+      el("p", { class: "chart-key dim" }, `${plural(positions.length, "point")}${every > 1 ? `, one in ${count(every)},` : ""} over iterations counted from 1. `,
+        marks.length > 0 && el("span", { class: "key-mark" }, icon("interrupted"), "dashed: an interruption."), provisional !== null && [" ", el("span", { class: "key-shade" }, el("i"), "shaded: not saved yet.")], " Drag to zoom, double-click for all."),
       el("div", { class: "charts" }, [...groups.keys()].map((name) => el("div", { class: "panel", key: name }, island(this.charts.get(name))))),
     ];
   }
@@ -73,11 +73,11 @@ export class TrainingPage {
 function grouped(series) {
   const found = new Map();
   for (const [name, values] of Object.entries(series)) {
-    if (!values.some((value) => typeof value === "number")) continue;
+    if (!values.some((value) => typeof value === "number" || typeof value === "string")) continue; // a text: no finite number
     const bare = name.replace(/^(val|train|test)_/, "");
-    const group = ALIKE[bare] ?? bare;
-    if (!found.has(group)) found.set(group, {});
-    found.get(group)[name] = values.map((value) => (typeof value === "number" ? value : null));
+    const group = ALIKE.get(bare) ?? bare;
+    if (!found.has(group)) found.set(group, Object.create(null)); // a metric may be called __proto__
+    found.get(group)[name] = values;
   }
   const rank = (name) => { const n = FIRST.indexOf(name); return n < 0 ? FIRST.length : n; };
   return new Map([...found].sort(([a], [b]) => rank(a) - rank(b)));

@@ -5,7 +5,7 @@ import { since } from "../core/clock.js";
 import { el, island } from "../core/dom.js";
 import { count, duration, plural, visible } from "../core/format.js";
 import { linkTo } from "../core/place.js";
-import { badge, icon, kindOf } from "../core/state.js";
+import { badge, icon, kindOf, wordOf } from "../core/state.js";
 import { LongTable } from "../parts/long_table.js";
 import { Mosaic } from "../parts/mosaic.js";
 import { chooser, empty, panel, search, select, settled } from "../parts/pieces.js";
@@ -68,7 +68,7 @@ export class UnitsPage {
       el("div", { class: "page-head" },
         select("Phase", phases.map((phase) => ({ value: phase.name, label: visible(phase.name) })), this.phase, (name) => { location.hash = linkTo(this.context.id, "units", name); }),
         el("div", { class: "filters" },
-          chooser("State", [{ value: "all", label: `All ${count(sum(counts))}` }, ...states.map(([state, n]) => ({ value: state, state, label: `${state} ${count(n)}` }))], this.state, (state) => { this.state = state; this.context.redraw(); }),
+          chooser("State", [{ value: "all", label: `All ${count(sum(counts))}` }, ...states.map(([state, n]) => ({ value: state, state, label: `${wordOf(state)} ${count(n)}` }))], this.state, (state) => { this.state = state; this.context.redraw(); }),
           search("Find a unit", this.text, this.type))),
       this.#failures(counts.failed),
       this.grid && panel("Models and folds", "select one for its curves", this.#grid()),

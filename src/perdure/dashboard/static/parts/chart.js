@@ -5,10 +5,14 @@ import { number, plural, words } from "../core/format.js";
 
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 210;
-const PREFIXES = { val: 1, test: 2, train: 3 };
+const PREFIXES = new Map([["val", 1], ["test", 2], ["train", 3]]);
+const LARGEST = 1e300; // beyond it a range has no length that can be computed
 
 /** Which of the four styles a line has: what was validated looks the same on all charts. */
-const styleOf = (name) => PREFIXES[name.split("_")[0]] ?? 0;
+const styleOf = (name) => PREFIXES.get(name.split("_")[0]) ?? 0;
+
+/** What can be drawn: null is a gap, undefined (nothing was logged there) is not. */
+const drawn = (value) => (value === null ? undefined : typeof value === "number" && Math.abs(value) < LARGEST ? value : null);
 
 export class Chart {
   /** title: names the quantity; sync: charts of one name share the cursor. */
@@ -22,11 +26,11 @@ export class Chart {
     document.addEventListener("themechange", () => { this.shape = ""; if (this.data) this.#draw(); });
   }
 
-  /** x: positions counted from 1; lines: {name: values}; marks: [{x, at, outcome}]; provisionalFrom: an x, or null. */
+  /** x: positions counted from 1; lines: {name: values}, where null is nothing and a text no finite number; marks: [{x, at, outcome}]; provisionalFrom: an x, or null. */
   update({ x, lines, marks, provisionalFrom }) {
-    this.data = [x, ...Object.values(lines)];
+    this.data = [x, ...Object.values(lines).map((values) => values.map(drawn))];
     this.names = Object.keys(lines);
-    Object.assign(this, { marks, provisionalFrom });
+    Object.assign(this, { lines, marks, provisionalFrom });
     const last = this.names.map((name) => `${words(name)} ${number(lines[name].findLast((value) => value !== null))}`);
     this.host.setAttribute("aria-label", `${words(this.title)} over ${plural(x.length, "point")}, ${plural(marks.length, "interruption")} marked; last: ${last.join(", ")}`);
     this.#draw();
@@ -63,12 +67,12 @@ export class Chart {
       grid: { stroke: colour("--line"), width: 1 },
     };
     return {
-      width: this.host.clientWidth, height: HEIGHT, padding: [14, 12, 0, 0],
+      width: this.host.clientWidth, height: HEIGHT, padding: [14, Math.max(12, 4 * this.data[0].at(-1).toLocaleString("en").length), 0, this.data.slice(1).some((line) => line.some((value) => value ?? false)) ? 0 : 8], // room for half of the outer labels
       cursor: { sync: { key: this.sync }, drag: { x: true, y: false }, points: { size: 6 }, y: false },
       legend: { show: false },
       scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
       axes: [
-        { ...axis, size: 24, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
+        { ...axis, size: 24, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000], values: (_, ticks) => ticks.map((t) => t.toLocaleString("en")) },
         { ...axis, size: 58, values: (_, ticks, __, ___, step) => ticks.map((t) => short(t, step)) },
       ],
       series: [{}, ...this.names.map((name) => ({
@@ -117,8 +121,8 @@ export class Chart {
 
   /** The values under the cursor, or the last ones. */
   #read(index) {
-    const at = index ?? this.data[0].length - 1;
-    const rows = this.names.map((name, n) => el("span", { class: `legend-item series-${styleOf(name) + 1}` }, el("i"), `${words(name)} `, el("b", null, number(this.data[n + 1][at]))));
+    const at = (name) => index ?? this.lines[name].findLastIndex((value) => value !== null);
+    const rows = this.names.map((name) => el("span", { class: `legend-item series-${styleOf(name) + 1}` }, el("i"), `${words(name)} `, el("b", null, number(this.lines[name][at(name)]))));
     const place = index === null || index === undefined ? "" : ` at ${number(this.data[0][at])}`;
     this.legend.replaceChildren(...rows, el("span", { class: "dim" }, place));
   }

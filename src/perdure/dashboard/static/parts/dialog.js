@@ -26,10 +26,11 @@ export function ask({ title, text, confirm, dangerous = false, fields = [] }) {
   });
 }
 
-/** A short message at the foot of the page. */
-export function toast(text, bad = false) {
+/** A short message at the foot of the page; what is given back can be removed before its time. */
+export function toast(text, { bad = false, seconds = bad ? 20 : 7 } = {}) {
   const note = el("div", { class: `toast ${bad ? "bad" : ""}` }, text,
     el("button", { type: "button", "aria-label": "Dismiss", class: "icon-button", onclick: () => note.remove() }, "×"));
   document.getElementById("toasts").append(note);
-  setTimeout(() => note.remove(), bad ? 20000 : 7000);
+  setTimeout(() => note.remove(), 1000 * seconds);
+  return note;
 }
