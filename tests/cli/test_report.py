@@ -80,7 +80,7 @@ def test_an_interrupted_run_tells_what_that_cost_and_what_resuming_saved(tmp_pat
     assert not (tmp_path / "run" / "exports" / "report.html").exists()
     trained(tmp_path / "run")
     content = (tmp_path / "run" / "exports" / "report.html").read_text()
-    assert "interrupted; another attempt went on at 3" in content
+    assert "interrupted; another attempt went on at 4" in content
     assert content.count('<polyline class="line') == 2
     text = Seen(tmp_path / "run" / "exports" / "report.html").text
     assert "an error in the script" in text and "The run was interrupted once" in text
@@ -212,7 +212,8 @@ def test_thinned_curves_keep_their_peaks() -> None:
 def test_a_chart_of_equal_values_of_one_point_and_of_a_wide_range_can_be_drawn() -> None:
     flat = curves.chart([Curve("c", (0.0, 1.0, 2.0), (5.0, 5.0, 5.0))])
     wide = curves.chart([Curve("w", (0.0, 1.0, 2.0), (1e-6, 1.0, 1e4))], takeovers=[1, 99])
-    assert "nan" not in flat + wide
+    huge = curves.chart([Curve("h", (1.0, 2.0), (-9e299, 9e299))])
+    assert "nan" not in flat + wide + huge
     assert "logarithmic" in wide and "logarithmic" not in flat
     assert wide.count('class="cut"') == 1
 
@@ -231,14 +232,15 @@ def test_many_phases_within_units_are_folded_and_long_tables_too(tmp_path: Path)
 
 def test_numbers_that_are_not_finite_leave_a_gap_and_are_counted(tmp_path: Path) -> None:
     with library.open(tmp_path / "run") as run:
-        for epoch in run.range("fit", 4, version="1"):
-            run.log(loss=float("nan") if epoch == 1 else float(epoch), flag=True)
+        for epoch in run.range("fit", 5, version="1"):
+            loss = float("nan") if epoch in {1, 4} else float(epoch)
+            run.log(loss=loss, flag=True, huge=10**400, wide=-1.7e308)
     reader = Reader(tmp_path / "run" / "run.db")
     (log,) = logged(reader)
     reader.close()
     (curve,) = log.curves
-    assert curve.positions == (0, 2, 3) and curve.missing == 1
-    assert "1 not finite" in (tmp_path / "run" / "exports" / "report.html").read_text()
+    assert curve.positions == (1, 3, 4) and curve.missing == 2, "iterations are counted from 1"
+    assert "last not finite (2 not finite)" in (tmp_path / "run" / "exports" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

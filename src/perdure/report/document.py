@@ -201,7 +201,7 @@ def _curves(log: Sequence[LoopLog]) -> list[str]:
     charts = [_chart(group, loop) for loop in log for group in _groups(loop.curves).values()]
     if not charts:
         return []
-    told = "Over iterations. Dashed lines mark where the run was interrupted and went on."
+    told = "Over iterations, counted from 1. Dashed lines mark where the run was interrupted and went on."
     if len(charts) > _MOST_CHARTS:
         told += f" The first {_MOST_CHARTS} of {len(charts)} charts; `perdure history` has all numbers."
     shown = "".join(charts[:_MOST_CHARTS])
@@ -240,7 +240,7 @@ def _groups(found: Sequence[Curve]) -> dict[str, list[Curve]]:
 def _chart(group: Sequence[Curve], loop: LoopLog) -> str:
     words = [
         ("", loop.loop),
-        *((f"s{i}", f"{curve.name}, last {number(curve.values[-1])}" + (
+        *((f"s{i}", f"{curve.name}, last " + (number(curve.values[-1]) if curve.ended else "not finite") + (
             f" ({curve.missing} not finite)" if curve.missing else ""))
         for i, curve in enumerate(group)),
     ]  # fmt: skip
@@ -254,7 +254,7 @@ def _values(log: Sequence[LoopLog]) -> list[str]:
         for curve in loop.curves:
             low, high = min(curve.values), max(curve.values)
             rows.append([
-                loop.loop, curve.name, curve.values[0], curve.values[-1], low,
+                loop.loop, curve.name, curve.values[0], curve.values[-1] if curve.ended else "not finite", low,
                 int(curve.positions[curve.values.index(low)]), high, int(curve.positions[curve.values.index(high)]),
             ])  # fmt: skip
     if not rows:

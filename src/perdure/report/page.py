@@ -44,6 +44,7 @@ svg.time{height:1.9rem;background:var(--card);border-radius:4px}
 .worked{fill:var(--c0)}.done{fill:var(--good)}.open{fill:var(--c1)}.lost{fill:var(--bad)}
 i.worked{background:var(--c0)}i.done{background:var(--good)}i.open{background:var(--c1)}i.lost{background:var(--bad)}
 img{max-width:100%;height:auto;background:#fff;border-radius:4px}
+@media(max-width:40rem){.wide table{width:max-content}td{max-width:16rem}}
 @media print{.wide{overflow:visible}td{overflow-wrap:anywhere}body{margin:0;max-width:none;font-size:11pt}
 h2{break-after:avoid}tr,.card{break-inside:avoid}
 .line,.dot,.worked,.done,.open,.lost,i,.card{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

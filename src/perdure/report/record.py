@@ -13,17 +13,19 @@ from perdure.overview import AttemptState
 from perdure.report.wording import cause
 from perdure.store.database import Reader, parsed
 
+_LARGEST = 1e300  # beyond it a range has no length that can be computed
 _MOST_ENTRIES = 20_000  # of a loop's history that are read; a longer one is thinned out
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The numbers logged under one name in a loop, in order."""
+    """The numbers logged under one name in a loop, in order; positions count iterations from 1."""
 
     name: str
     positions: tuple[float, ...]
     values: tuple[float, ...]
     missing: int = 0  # entries that were no finite number
+    ended: bool = True  # with one that was
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class LoopLog:
     loop: str
     entries: int
     curves: tuple[Curve, ...]
-    takeovers: tuple[int, ...]  # positions at which another attempt went on
+    takeovers: tuple[int, ...]  # iterations, from 1, with which another attempt went on
     stride: int = 1  # every how manieth entry was read
 
 
@@ -124,7 +126,7 @@ def _loop_log(reader: Reader, loop: str, entries: int, last: int) -> LoopLog:
     first = reader.rows(
         "SELECT min(position) AS first FROM history WHERE loop = ? GROUP BY attempt ORDER BY first", (loop,)
     )
-    takeovers = tuple(dict.fromkeys(row["first"] for row in first[1:]))
+    takeovers = tuple(dict.fromkeys(row["first"] + 1 for row in first[1:]))
     return LoopLog(loop, entries, _curves(rows), takeovers, stride)
 
 
@@ -133,8 +135,8 @@ def _curves(rows: Iterable[Any]) -> tuple[Curve, ...]:
     for row in rows:
         for name, value in parsed(row["entry"]).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                finite = float(value) if math.isfinite(value) else None
-                found.setdefault(name, []).append((row["position"], finite))
+                drawn = float(value) if abs(value) < _LARGEST else None  # NaN is not
+                found.setdefault(name, []).append((row["position"], drawn))
             elif value is None:
                 found.setdefault(name, []).append((row["position"], None))
     return tuple(
@@ -148,12 +150,12 @@ def _curve(name: str, points: Sequence[tuple[int, float | None]]) -> Curve:
     for position, together in itertools.groupby(points, key=lambda point: point[0]):
         group = list(together)
         placed += [
-            (position + number / len(group), value)
+            (position + 1 + number / len(group), value)
             for number, (_, value) in enumerate(group)
             if value is not None
         ]
     positions, values = zip(*placed, strict=True)
-    return Curve(name, positions, values, len(points) - len(placed))
+    return Curve(name, positions, values, len(points) - len(placed), points[-1][1] is not None)
 
 
 # -- what it was made with ---------------------------------------------------------------------------------------
