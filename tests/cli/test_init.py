@@ -51,6 +51,7 @@ def test_a_starter_knows_its_own_name(tmp_path: Path) -> None:
     text = (tmp_path / "fit-2.py").read_text()
     assert "python fit-2.py" in text and '"runs/fit-2"' in text and "train.py" not in text
     assert "perdure run" in told and "pip install 'perdure'" in told
+    assert f"perdure status {tmp_path}/runs/fit-2 --watch" in told, "its run is not under this folder's runs/"
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,8 @@ def test_status_for_people_fits_80_columns(run: Path) -> None:
     result = perdure("status", run)
     assert "completed" in result.stdout and "samples" in result.stdout and "overhead" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+    facts = "".join(result.stdout.split())
+    assert f"folder{run}" in facts and "…" not in facts, "what is long goes on below"
 
 
 def test_an_empty_folder_is_a_new_run(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_names_cannot_drive_the_terminal() -> None:
 def test_a_sparkline_runs_from_the_lowest_to_the_highest() -> None:
     assert sparkline([0.0, 1.0, 3.0, 7.0]) == "▁▂▄█"
     assert len(set(sparkline([2.0, 2.0, 2.0]))) == 1
+    assert len(sparkline([-1.7e308, 1.7e308])) == 2, "their range has no length that can be computed"
 
 
 def test_a_recorded_run_is_looked_at_with_its_numbers_and_journal(run: Path) -> None:

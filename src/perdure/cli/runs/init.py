@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated
@@ -61,8 +62,8 @@ def init(
     else:
         say(
             f"wrote {output}; it needs `pip install '{KINDS[kind]}'`",
-            f"start it:   perdure run {output}",
-            "watch it:   perdure status --watch",
+            f"start it:   perdure run {shlex.quote(str(output))}",
+            f"watch it:   perdure status{_run_of(path)} --watch",
             "kill it with Ctrl+C or kill -9, and start it again: it goes on, and ends with the same bits",
         )
     return 0
@@ -72,6 +73,11 @@ def starter(kind: str, *, name: str) -> str:
     """The text of a starter script that is called `name`."""
     text = (resources("perdure.cli.runs") / "starters" / f"{kind}.txt").read_text(encoding="utf-8")
     return text.replace("train.py", name).replace("runs/train", f"runs/{name.removesuffix('.py')}")
+
+
+def _run_of(script: Path) -> str:
+    """What names the script's run to a command of the current folder; nothing where it is found by itself."""
+    return "" if script.parent == Path.cwd() else f" {shlex.quote(str(script.parent / 'runs' / script.stem))}"
 
 
 def _publish(path: Path, text: str) -> None:

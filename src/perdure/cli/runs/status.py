@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,15 +77,17 @@ def _watch(folder: Path, *, as_json: bool) -> int:
 
 def drawn(seen: Overview) -> str:
     """A text of at most 80 columns."""
-    lines = [f"{os.path.basename(seen.run)}: {seen.state}{eta(seen)}", ""]  # noqa: PTH119 - text, no path
+    lines = [printable(f"{os.path.basename(seen.run)}: {seen.state}{eta(seen)}"), ""]  # noqa: PTH119 - text, no path
     if seen.phases:
-        lines += [_phases(seen), ""]
-    lines += [f"{name:<11}{text}" for name, text in facts(seen) if text]
-    return "\n".join(_fitted(printable(line)) for line in "\n".join(lines).split("\n"))
+        lines += [*map(printable, _phases(seen).split("\n")), ""]
+    lines = [line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 1]}…" for line in lines]
+    return "\n".join(
+        [*lines, *(_wrapped(f"{name:<11}{printable(text)}") for name, text in facts(seen) if text)]
+    )
 
 
-def _fitted(line: str) -> str:
-    return line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 1]}…"
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, _COLUMNS, subsequent_indent=" " * 11, break_on_hyphens=False)
 
 
 def eta(seen: Overview) -> str:

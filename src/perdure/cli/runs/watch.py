@@ -6,6 +6,7 @@ running now. Colours are the terminal's own, so that they show on light and on d
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -223,7 +224,7 @@ def _numbers(scene: Scene, width: int, rows: int) -> list[Line]:
 def sparkline(values: Sequence[float]) -> str:
     """A character a value, from the lowest to the highest."""
     low, high = min(values), max(values)
-    if high == low:
+    if high == low or math.isinf(high - low):
         return _STEPS[3] * len(values)
     return "".join(_STEPS[round((value - low) / (high - low) * (len(_STEPS) - 1))] for value in values)
 
