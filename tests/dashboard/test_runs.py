@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dashboards import HOSTILE_NAME, client
 from inprocess import killed
 from perdure.dashboard.answers import runs as module
 from perdure.dashboard.answers.runs import Runs, UnknownRunError, id_of, name_of
+from perdure.overview import AttemptState, Overview, PhaseState
 
 SHAPE = {
     "id", "name", "target", "state", "alive", "phase", "progress", "eta_s", "last_saved_at", "failed", "attempts",
@@ -36,6 +38,15 @@ def test_each_run_is_a_line_with_all_that_the_list_shows(folder: Path, browser) 
     assert (grid["state"], grid["progress"], grid["attempts"], grid["failed"]) == ("completed", 1.0, 1, 0)
     assert (grid["alive"], grid["phase"], grid["message"]) == (False, None, None)
     assert browser.get("/api/runs").json()["folder"] == str(folder)
+
+
+def test_progress_goes_by_time_where_that_is_known_and_by_phases_elsewhere() -> None:
+    data = PhaseState("data", "step", "completed", 1, 0, 1, None, 1)
+    train = PhaseState("train", "range", "running", 0, 0, 99, None, 0)
+    attempt = AttemptState(1, 0.0, None, "running", None, 7, "host", 100.0, 0.0)
+    seen = Overview("r", "", "running", (data, train), attempt_log=(attempt,))
+    assert module._progress(seen) == 0.5
+    assert module._progress(replace(seen, eta_s=300.0)) == 0.25
 
 
 def test_an_id_means_the_same_however_often_an_address_is_quoted(browser) -> None:

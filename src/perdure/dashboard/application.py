@@ -149,7 +149,7 @@ class _Pages:
         return Json(
             found.as_document() | {
                 "id": run, "name": name_of(run), "seq": seen.seq, "message": seen.message, "command": seen.command,
-                "last_saved_age_s": age,
+                "last_saved_age_s": age, "progress": seen.progress,
                 "actions": actions.possible(found, Deployments.of(seen.place)),
             }
         )  # fmt: skip

@@ -95,7 +95,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUT]...", help="Files and folders of light curves; or symbols, all by default."
+            metavar="INPUT", help="Files and folders of light curves; or symbols, all by default."
         ),
     ] = None,
     run: Annotated[

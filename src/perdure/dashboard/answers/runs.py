@@ -205,9 +205,12 @@ def _current_phase(found: Overview) -> str | None:
 
 
 def _progress(found: Overview) -> float | None:
-    """Each phase counted alike; None where nothing tells."""
+    """By time where it is known how long it will take; else each phase counted alike. None where nothing tells."""
     if found.state == "completed":
         return 1.0
+    worked = math.fsum(attempt.seconds - attempt.lost_s for attempt in found.attempt_log)
+    if found.eta_s and worked > 0:
+        return worked / (worked + found.eta_s)
     shares = [_share(phase) for phase in _top(found)]
     return math.fsum(shares) / len(shares) if shares else None
 

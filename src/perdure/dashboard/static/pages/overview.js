@@ -68,7 +68,7 @@ function figures(overview) {
   const over = overview.budget !== null && overview.overhead !== null && overview.overhead > overview.budget;
   const share = overview.budget && overview.overhead !== null ? Math.min(1, overview.overhead / overview.budget) : 0;
   return el("dl", { class: "figures" },
-    figure("Progress", progress(shareDone(overview)), currently(overview)),
+    figure("Progress", progress(overview.progress), currently(overview)),
     timeLeft(overview),
     figure("Last save", since(overview.last_saved_at), overview.last_saved_at ? `at ${moment(overview.last_saved_at)}` : null),
     figure("Saving costs", percent(overview.overhead, 2), [overview.budget === null ? "no budget" : `of ${percent(overview.budget)} allowed`,
@@ -85,14 +85,6 @@ function timeLeft(overview) {
   if (overview.eta_s !== null) return figure("Time left", duration(overview.eta_s), `until about ${moment(Date.now() / 1000 + overview.eta_s)}`);
   const now = overview.phases.find((phase) => phase.state === "running" && !phase.name.includes("/") && phase.eta_s !== null);
   return now ? figure("Time left", duration(now.eta_s), ["for ", el("bdi", null, visible(now.name)), "; what follows is not known yet"]) : figure("Time left", "–", "no rate known yet");
-}
-
-/** The mean over the top-level phases of what is done. */
-export function shareDone(overview) {
-  if (overview.state === "completed") return 1;
-  const tops = overview.phases.filter((phase) => !phase.name.includes("/"));
-  if (!tops.length) return null;
-  return tops.reduce((sum, phase) => sum + (phase.state === "completed" ? 1 : phase.total ? Math.min(1, (reached(phase) + phase.failed) / phase.total) : 0), 0) / tops.length;
 }
 
 function currently(overview) {

@@ -19,7 +19,7 @@ export class RunsPage {
     const { folder, runs } = await get("runs");
     this.folder = folder;
     this.runs = runs.map((run) => ({ ...run, shown: stateOf(run) }))
-      .sort((a, b) => ORDER.indexOf(a.shown) - ORDER.indexOf(b.shown) || (b.last_saved_at ?? 0) - (a.last_saved_at ?? 0) || a.name.localeCompare(b.name));
+      .sort((a, b) => ORDER.indexOf(a.shown) - ORDER.indexOf(b.shown) || (b.last_saved_at ?? 0) - (a.last_saved_at ?? 0) || a.name.localeCompare(b.name, "en", { numeric: true }));
   }
 
   view() {
