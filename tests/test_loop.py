@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import perdure
+import processes
 from inprocess import Dead, die, killed, train
 from perdure.errors import StateError, StorageError, UsageError
 from perdure.snapshot import commit
@@ -472,6 +473,27 @@ def test_a_write_error_that_the_body_swallows_comes_again_and_nothing_is_lost(
             script(tmp_path / "run")
     assert len(calls) == 3
     assert script(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("saves_fail", [True, False])
+def test_a_file_of_the_script_that_fails_with_a_save_lets_the_save_s_error_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves_fail: bool
+) -> None:
+    record = commit.record
+
+    def failing(store: Any, generation: Any, *arguments: Any, **options: Any) -> None:
+        if saves_fail and generation.cursor.position == 1:
+            raise StorageError("the disk is full")
+        record(store, generation, *arguments, **options)
+
+    monkeypatch.setattr(commit, "record", failing)
+    error, said = (StorageError, "the disk is full") if saves_fail else (OSError, "no room")
+    with pytest.raises(error, match=said), opened(tmp_path / "run") as run:
+        for number in run.range("loop", 3, state={"w": np.zeros(3)}):
+            if number == 1:
+                raise OSError("no room for a file of the script")
+    ((code,),) = processes.rows(tmp_path / "run", "SELECT exit_code FROM attempts")
+    assert code == (74 if saves_fail else 1)
 
 
 # -- the array that is replaced --------------------------------------------------------------------------------------

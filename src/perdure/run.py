@@ -285,9 +285,7 @@ class Run:
         """Add an entry to the history of the loop or unit whose body runs; numbers, text, None."""
         self._settle()
         if not self._scopes:
-            raise UsageError(
-                "run.log belongs into a loop, a step or an each; outside there is nothing to log to"
-            )
+            raise UsageError("run.log belongs into a loop, a step or an each, whose history it adds to")
         plain = {name: loggable(name, value) for name, value in values.items()}
         scope: Any = self._scopes[-1]
         (scope.log.log if hasattr(scope.log, "log") else scope.log)(plain)
@@ -379,10 +377,11 @@ class Run:
     ) -> None:
         if isinstance(error, Stopped):
             self._tell_discarded()
-        if error is None:
+        if error is None or isinstance(error, OSError):
             try:
-                self._settle()
-                self._attempt.drain()
+                if error is None:
+                    self._settle()
+                self._attempt.drain()  # a save that failed on the same disk says more than the script's own error
             except BaseException as late:
                 self._attempt.leave(late)
                 raise

@@ -63,11 +63,14 @@ class Fault(Acknowledged):
         super().__init__(folder, since=index - LOOK_BACK)
         self.index, self.wanted, self.lasting = index, answer, lasting
         self.hit: Call | None = None
+        self.hit_foreign = False
 
     def answer(self, call: Call) -> Answer:
-        if call.index == self.index:
-            self.hit = call
-        return self.wanted if call.index == self.index or (self.lasting and call.index > self.index) else None
+        if call.index < self.index or (call.index > self.index and not self.lasting):
+            return None
+        self.hit = self.hit or call
+        self.hit_foreign = self.hit_foreign or call.path.suffix in FOREIGN
+        return self.wanted
 
     def __str__(self) -> str:
         return str(self.hit or f"#{self.index}")
@@ -94,7 +97,7 @@ def failed(subject: Subject, sweep: Sweep, points: Sequence[int], code: int, *, 
         fault = Fault(folder, index, code, lasting=lasting)
         ended = subject.traced(folder, fault, watched=log)
         answer, wrong = "survived", ""
-        if ended.code and fault.hit is not None and fault.hit.path.suffix in FOREIGN:
+        if ended.code not in (0, 74) and fault.hit_foreign:
             answer = "the library of that file gave up, resumed"
         elif ended.code:
             answer, wrong = f"stopped {ended.code}, resumed", unclear(ended, folder)
