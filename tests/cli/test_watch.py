@@ -81,7 +81,9 @@ def test_names_cannot_drive_the_terminal() -> None:
         scene(), loop="fit\x1b]0;x\x07", failures=(Failure("p\x1b[2J", "k\n", "bad\x1b[31m", 1),),
         events=(Event(0.0, 1, "unit failed", "s\x1b[2J", {"key": "x", "reason": "\x1b[31m"}),),
     )  # fmt: skip
-    assert "\x1b" not in "".join(shown(hostile, 100, 40))
+    hostile = replace(hostile, curves=(Curve("two\nlines", (0.0, 1.0), (0.0, 1.0)),))
+    text = "".join(shown(hostile, 100, 40))
+    assert "\x1b" not in text and "\n" not in text and "two\\nlines" in text
 
 
 def test_a_sparkline_runs_from_the_lowest_to_the_highest() -> None:

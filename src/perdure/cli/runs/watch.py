@@ -122,7 +122,7 @@ def drawing(scene: Scene, *, width: int, height: int) -> list[Line]:
 
 
 def _headline(seen: Overview, width: int) -> Line:
-    name = printable(os.path.basename(seen.run))[: width // 2]  # noqa: PTH119 - text, no path
+    name = _shown(os.path.basename(seen.run))[: width // 2]  # noqa: PTH119 - text, no path
     worked = sum(attempt.seconds - attempt.lost_s for attempt in seen.attempt_log)
     line: Line = [(name, "bold"), ("  ", ""), (seen.state, _STATE.get(seen.state, "")), (eta(seen), "")]
     if seen.state != "completed" and seen.eta_s and worked:
@@ -164,8 +164,13 @@ def _phases(seen: Overview, width: int, rows: int) -> list[Line]:
 
 
 def _name(phase: PhaseState, outer: Sequence[str]) -> str:
-    name = printable(phase.name)
+    name = _shown(phase.name)
     return f"[{outer.index(phase.name) + 1}/{len(outer)}] {name}" if phase.name in outer else f"      {name}"
+
+
+def _shown(text: str) -> str:
+    """In one line, without control characters."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _cut(text: str, width: int) -> str:
@@ -205,13 +210,13 @@ def _numbers(scene: Scene, width: int, rows: int) -> list[Line]:
     curves = scene.curves[: max(1, rows - 1)]
     if not curves:
         return []
-    wide = min(max(len(printable(curve.name)) for curve in curves), width // 4)
+    wide = min(max(len(_shown(curve.name)) for curve in curves), width // 4)
     length = max(10, min(_MOST, width - wide - 42))
-    lines: list[Line] = [[("latest in ", "dim"), (printable(scene.loop), "bold")]]
+    lines: list[Line] = [[("latest in ", "dim"), (_shown(scene.loop), "bold")]]
     for curve in curves:
         low, high = min(curve.values), max(curve.values)
         lines.append([
-            (f"  {_cut(printable(curve.name), wide)}  ", ""), (f"{number(curve.values[-1]):>10}  ", "bold"),
+            (f"  {_cut(_shown(curve.name), wide)}  ", ""), (f"{number(curve.values[-1]):>10}  ", "bold"),
             (sparkline(curve.values[-length:]).ljust(length), "cyan"),
             (f"  {number(low)} to {number(high)}", "dim"),
         ])  # fmt: skip
@@ -236,9 +241,9 @@ def _facts(seen: Overview, width: int, *, small: bool) -> list[Line]:
         text = known or (_UNMEASURED if name == "overhead" and seen.alive else "")
         if not text or (small and name in _MINOR):
             continue
-        line: Line = [(name.ljust(_LABEL), "dim"), (printable(text), "")]
+        line: Line = [(name.ljust(_LABEL), "dim"), (_shown(text), "")]
         if name == "overhead" and seen.overhead is not None and seen.budget:
-            line = [line[0], *_bar(seen.overhead / seen.budget, 16), (f"  {printable(text)}", "")]
+            line = [line[0], *_bar(seen.overhead / seen.budget, 16), (f"  {_shown(text)}", "")]
         lines.append(line)
         if name == "attempts" and len(seen.attempt_log) > 1:
             lines.append(_ends(seen, width))
@@ -264,7 +269,7 @@ def _failures(scene: Scene, rows: int) -> list[Line]:
     lines: list[Line] = [
         [
             ("failed".ljust(_LABEL), "red"),
-            (printable(f"{unit.phase} {unit.key}: {_first_line(unit.reason)}"), ""),
+            (_shown(f"{unit.phase} {unit.key}: {_first_line(unit.reason)}"), ""),
         ]
         for unit in scene.failures[:rows]
     ]
@@ -283,7 +288,7 @@ def _journal(found: Sequence[Event], rows: int) -> list[Line]:
     return [
         [
             (time.strftime("%H:%M:%S", time.localtime(line.at)).ljust(_LABEL), "dim"),
-            (printable(_first_line(event(line.event, line.subject, line.detail))), "dim"),
+            (_shown(_first_line(event(line.event, line.subject, line.detail))), "dim"),
         ]
         for line in (found[-rows:] if rows > 0 else ())
     ]
