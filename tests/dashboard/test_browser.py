@@ -450,3 +450,8 @@ def test_the_journal_is_filtered_by_event_and_by_text(browse: Opener, server: Se
     expect(rows).to_have_count(1)
     rows.first.click()
     expect(page.locator(".detail pre")).to_contain_text("lgbm, fold 2")
+    page.get_by_label("Find in the journal").fill("")
+    page.get_by_label("Event").select_option("unit failed")
+    expect(rows).to_contain_text(["unit failed"])
+    rows.first.click()
+    expect(page.locator(".detail pre").last).to_contain_text(re.compile(r"^Traceback.*\n  File "))

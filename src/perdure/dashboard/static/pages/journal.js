@@ -53,12 +53,18 @@ export class JournalPage {
         el("header", { class: "panel-head" }, el("h2", null, visible(chosen.event)), el("div", { class: "aside" }, moment(chosen.at),
           el("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => { this.chosen = null; this.context.redraw(); } }, "×"))),
         chosen.subject && el("p", null, el("bdi", null, visible(chosen.subject))),
-        el("pre", { class: "wrap" }, visible(JSON.stringify(chosen.detail, null, 1)))),
+        whole(chosen.detail)),
       this.events.length
         ? panel("Journal", `${plural(this.events.length, "event")}, newest first`, island(this.list), this.older && el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => this.#more() }, "Load older events")))
         : empty(this.event || this.text ? "No event fits this filter." : "No events yet."),
     ];
   }
+}
+
+/** All of an event; a traceback in lines of its own. */
+function whole(detail) {
+  const { traceback, ...rest } = detail ?? {};
+  return [rest, traceback].filter(Boolean).map((part) => el("pre", { class: "wrap" }, visible(typeof part === "string" ? part : JSON.stringify(part, null, 1))));
 }
 
 /** An event in some words. */

@@ -59,7 +59,7 @@ function notice(overview) {
     return el("p", { class: "notice is-interrupted", key: "notice" }, icon("interrupted"), el("span", null, "The process died without a word (killed, crashed or power cut) ", since(last?.ended_at ?? overview.last_saved_at),
       ". All that was saved is safe: the same command goes on from there", last?.lost_s ? ` and does ${duration(last.lost_s)} of work again.` : "."));
   }
-  if (state === "failed") return el("p", { class: "notice is-failed", key: "notice" }, icon("failed"), el("span", null, `It ended with an error (exit code ${last?.exit_code ?? "unknown"}). `, el("a", { href: linkTo(overview.id, "log") }, "The log"), " tells why; what was saved is safe."));
+  if (state === "failed") return el("p", { class: "notice is-failed", key: "notice" }, icon("failed"), el("span", null, `It ended with an error (exit code ${last?.exit_code ?? "unknown"}). `, el("a", { href: linkTo(overview.id, "log") }, "The log"), " or the terminal that it ran in tells why; what was saved is safe."));
   if (state === "stopped") return el("p", { class: "notice is-stopped", key: "notice" }, icon("stopped"), el("span", null, "Stopped and saved. The same command goes on from there."));
   return null;
 }
