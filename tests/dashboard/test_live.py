@@ -195,6 +195,11 @@ def test_a_busy_port_and_a_folder_that_is_none_are_told_as_usage(tmp_path: Path)
     assert result.exit_code == 2 and "not a folder" in result.stderr
 
 
+def test_a_folder_that_holds_the_runs_is_looked_into(folder: Path) -> None:
+    assert ui._folder(folder.parent) == ui._folder(folder) == folder
+    assert ui._folder(folder / "grid") == folder / "grid"
+
+
 def test_it_listens_on_this_machine_alone() -> None:
     with ui._listening(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"

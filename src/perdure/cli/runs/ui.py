@@ -12,6 +12,7 @@ import typer
 
 from perdure.cli.app import AsJson, command, emit, say
 from perdure.errors import UsageError
+from perdure.reading import is_run
 
 _HOST = "127.0.0.1"
 
@@ -20,7 +21,9 @@ _HOST = "127.0.0.1"
 def ui(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="FOLDER", help="The folder of the runs, or one run's. [default: runs]"),
+        typer.Argument(
+            metavar="FOLDER", help="The folder of the runs, one that holds it, or one run's. [default: runs]"
+        ),
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 8181,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
@@ -52,7 +55,9 @@ def _folder(given: Path | None) -> Path:
     place = (Path("runs") if given is None else given.expanduser()).absolute()
     if given is not None and not place.is_dir():
         raise UsageError(f"{place} is not a folder; name the folder of your runs")
-    return place
+    inside = place / "runs"
+    holds = given is not None and inside.is_dir() and not is_run(inside) and not is_run(place)
+    return inside if holds else place
 
 
 def _listening(port: int) -> socket.socket:
