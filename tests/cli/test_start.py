@@ -246,6 +246,11 @@ def test_predict_prints_a_line_a_curve_and_its_exit_code(run: Path, monkeypatch:
     assert perdure("predict", "exoplanet", "--run", run).exit_code == 2
     assert perdure("predict", "exoplanet", run / "run.log", "--asof", "2025-12-31").exit_code == 2
     assert perdure("predict", "weather", run / "run.log").exit_code == 2
+    monkeypatch.chdir(run)  # where nothing was trained
+    assert "train one first" in perdure("predict", "exoplanet", "run.log").stderr
+    empty = {"run": str(run), "exports": "e", "lines": [], "failed": {}}
+    module.predict = lambda *_, **__: (0, empty)  # type: ignore[attr-defined]
+    assert "nothing was predicted" in perdure("predict", "exoplanet", run / "run.log", "--run", run).stdout
 
 
 def test_a_run_records_the_command_that_was_typed(run: Path) -> None:

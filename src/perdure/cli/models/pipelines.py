@@ -125,7 +125,7 @@ def predict(
         options |= {"run": Path(run or Path("runs") / target), "asof": asof}
     else:
         given = _files(given, target, asof)
-        options["run"] = run_folder(run if run is not None else str(Path("runs") / target))
+        options["run"] = run_folder(run if run is not None else _trained(target))
     part = part_of(target, "prediction")
     with redirect_stdout(sys.stderr):
         code, document = part.predict(given, **options)
@@ -134,6 +134,16 @@ def predict(
     else:
         _tell_predictions(document)
     return int(code)
+
+
+def _trained(target: str) -> str:
+    place = Path("runs") / target
+    if not place.is_dir():
+        raise UsageError(
+            f"there is no run {place.absolute()}; train one first with `perdure run {target}`, or name the run that "
+            "trained with --run"
+        )
+    return str(place)
 
 
 def _files(inputs: Sequence[str], target: str, asof: str | None) -> list[Path]:
@@ -155,5 +165,7 @@ def _tell_predictions(document: dict[str, Any]) -> None:
         print(printable(line))
     for name, reason in document["failed"].items():
         say(f"{name}: {reason}")
+    if not document["lines"] and not document["failed"]:
+        say("nothing was predicted: the inputs hold no star with numbers")
     if document["exports"] is not None:
         say(f"predictions: {document['exports']}")
