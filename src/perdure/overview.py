@@ -274,8 +274,8 @@ Mark = tuple[int, int, float]  # attempt, how many were done, when
 def _loop_marks(reader: Reader, loop: str) -> list[Mark]:
     for sql in (
         "SELECT attempt, position, at FROM snapshots WHERE loop = ? ORDER BY generation DESC LIMIT ?",
-        "SELECT attempt, position, max(at) FROM history WHERE loop = ? GROUP BY attempt, position "
-        "ORDER BY position DESC LIMIT ?",
+        "SELECT attempt, max(position), at FROM history WHERE loop = ? GROUP BY attempt, at "
+        "ORDER BY at DESC LIMIT ?",  # many entries are written at one moment
     ):
         marks = [(row[0], row[1], row[2]) for row in reversed(reader.rows(sql, (loop, _MARKS)))]
         if seconds_each(marks) is not None:

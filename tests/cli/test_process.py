@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import perdure as library
 from command_line import (
     LONG,
     WHOLE,
@@ -206,3 +208,14 @@ def test_a_rate_leaves_out_interruptions_and_a_sleeping_machine() -> None:
     marks = [(1, 0, 0.0), (1, 1, 2.0), (1, 2, 4.0), (1, 3, 9000.0), (2, 3, 20000.0), (2, 4, 20002.0)]
     assert seconds_each(marks) == 2.0
     assert seconds_each([(1, 0, 0.0), (2, 1, 5.0)]) is None
+
+
+def test_numbers_that_were_written_together_tell_the_pace_before_the_first_save(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), library.open(tmp_path / "run", budget=None) as run:
+        for _ in run.range("epoch", 100, version="1"):
+            raise ZeroDivisionError
+    with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
+        rows = [(n, n, 100.0 + 2 * (n // 10)) for n in range(20)]  # ten iterations each two seconds
+        connection.executemany("INSERT INTO history VALUES ('epoch', ?, ?, '{}', ?, 1)", rows)
+    connection.close()
+    assert answer("status", tmp_path / "run")["phases"][0]["eta_s"] == pytest.approx(80 * 0.2)

@@ -82,8 +82,8 @@ function figures(overview) {
 /** Of the whole run; or of its present phase, where later ones have not shown how long they take. */
 function timeLeft(overview) {
   if (overview.state !== "running") return figure("Time left", "–");
-  if (overview.eta_s !== null) return figure("Time left", duration(overview.eta_s), `until about ${moment(Date.now() / 1000 + overview.eta_s)}`);
-  const now = overview.phases.find((phase) => phase.state === "running" && !phase.name.includes("/") && phase.eta_s !== null);
+  if (overview.eta_s) return figure("Time left", duration(overview.eta_s), `until about ${moment(Date.now() / 1000 + overview.eta_s)}`);
+  const now = overview.phases.find((phase) => phase.state === "running" && !phase.name.includes("/") && phase.eta_s);
   return now ? figure("Time left", duration(now.eta_s), ["for ", el("bdi", null, visible(now.name)), "; what follows is not known yet"]) : figure("Time left", "–", "no rate known yet");
 }
 
@@ -107,7 +107,7 @@ function note(phase, inner) {
   const now = inner.find((one) => one.state === "running");
   if (now) return el("bdi", null, `${visible(now.name.slice(phase.name.length + 1))}: ${count(now.reached)}${now.total ? ` of ${count(now.total)}` : ""}`);
   const unsaved = phase.kind === "range" && phase.reached > phase.done ? `${count(phase.reached - phase.done)} not saved yet` : null;
-  const left = phase.state === "running" && phase.eta_s !== null ? `${duration(phase.eta_s)} left` : null;
+  const left = phase.state === "running" && phase.eta_s ? `${duration(phase.eta_s)} left` : null;
   if (left || unsaved) return [left, unsaved].filter(Boolean).join(", ");
   return phase.kind ? { range: "loop", map: "parallel units", each: "units in turn", step: "step" }[phase.kind] ?? "" : "";
 }

@@ -62,7 +62,7 @@ export class RunsPage {
       cell("", "run-name", el("a", { href: linkTo(run.id, "overview") }, el("bdi", null, visible(run.name))), el("small", { title: visible(run.message ?? run.target) }, el("bdi", null, visible(run.message ?? run.target)))),
       cell("", "run-state", badge(run.shown)),
       cell("", "run-progress", el("div", null, el("span", null, progress(run.progress)), el("small", null, el("bdi", null, run.shown === "completed" ? "" : visible(run.phase)))), bar(run.progress ?? 0, 0, 1, run.shown)),
-      cell("Time left", "number", active ? duration(run.eta_s) : "–"),
+      cell("Time left", "number", active && run.eta_s ? duration(run.eta_s) : "–"),
       cell("Last save", "number", run.message ? "–" : since(run.last_saved_at)),
       cell("Failed", "number", el("span", { class: run.failed ? "bad" : null }, count(known(run.failed)))),
       cell("Attempts", "number", count(known(run.attempts))),
