@@ -106,14 +106,17 @@ def test_a_damaged_result_file_is_computed_again_and_compared(
     assert len(list((place / "blobs").glob("*.damaged-1"))) == 1
 
 
-def test_a_damaged_record_of_a_small_result_is_computed_again(place: Path) -> None:
+@pytest.mark.parametrize("damage", ["document = '3'", "digest = 'f' || substr(digest, 2)"])
+def test_a_damaged_record_of_a_small_result_is_computed_again(place: Path, damage: str) -> None:
     with opened(place) as run:
         run.step("add", add, 2)
+    before = digest(place)
     with killed(place) as run, run._store.transaction():
-        run._store.database.execute("UPDATE units SET document = '3'")
+        run._store.database.execute(f"UPDATE units SET {damage}")
     with opened(place) as run:
         assert run.step("add", add, 2) == 2
     assert COUNT["calls"] == 2
+    assert digest(place) == before
 
 
 def test_work_done_again_that_gives_something_else_stops_the_run(place: Path) -> None:
