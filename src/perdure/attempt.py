@@ -195,9 +195,13 @@ class Attempt:
                 f"done in {duration(self.budget.elapsed())}{share}; results are in {self.session.store.folder}"
             )
         elif not isinstance(error, PerdureError):
-            say(
-                f"stopped by {type(error).__name__}; what is saved stays; the same command goes on from there"
-            )
+            say(f"stopped by {_said(error)}; what is saved stays; the same command goes on from there")
+
+
+def _said(error: BaseException) -> str:
+    """An error's type and its first line: Python's traceback goes to the terminal only, the log keeps this."""
+    message = "".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
 
 
 def _outcome(error: BaseException | None, exit_code: int) -> tuple[str, int]:

@@ -137,6 +137,11 @@ def _columns() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
+def counted(number: int, noun: str) -> str:
+    """1 attempt, 2 attempts."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 850 ms, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 1:

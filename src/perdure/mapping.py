@@ -210,9 +210,8 @@ class Mapped:
         return True
 
     def _quarantine(self, outcome: Outcome, position: int, tries: int) -> None:
-        self.session.console.say(
-            f"{self.path} {outcome.key}: {outcome.failure}; set aside after {tries} tries"
-        )
+        after = "" if tries == 1 else f" after {tries} tries"
+        self.session.console.say(f"{self.path} {outcome.key}: {outcome.failure}; set aside{after}")
         with self.session.signals.deferred(), self.session.store.transaction():
             self.session.store.units.fail(
                 self.path, outcome.key, position=position, reason=str(outcome.failure), tries=tries,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import changes, files
 from perdure.attempt import Attempt
-from perdure.console import show_own_errors
+from perdure.console import counted, show_own_errors
 from perdure.errors import MainGuardError, Stopped, UsageError
 from perdure.phase import caller, keyed, loggable, place_of, valid_name
 from perdure.settings import Settings, folder_for, overridden
@@ -104,7 +104,7 @@ class Run:
         path = self._enter(name)
         current = fingerprint(self._session)
         self._session.begin(path, kind="each", total=len(items), current=current, place=place)
-        self._session.console.phase(path, f"{len(items)} units")
+        self._session.console.phase(path, counted(len(items), "unit"))
         each = Each(self._session, path, self._fingerprinted(path, items))
         self._scopes.append(each)
         return each
@@ -196,7 +196,7 @@ class Run:
         self._session.begin(
             path, kind="map", total=len(items), current=current, place=place_of(frame), data=data
         )
-        self._session.console.phase(path, f"{len(items)} units")
+        self._session.console.phase(path, counted(len(items), "unit"))
         mapped = Mapped(
             self._session, path, self._fingerprinted(path, items), function, workers or default_workers(), retries,
             seconds_of(timeout, name="timeout") if timeout is not None else None, into, data, current.digest,

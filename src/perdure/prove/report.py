@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure import __version__, files
-from perdure.console import duration
+from perdure.console import counted, duration
 from perdure.prove.proof import DIFFERS, EXACT, Proof, Trial
 from perdure.report.page import heading, page, paragraph, table, text
 
@@ -50,8 +50,8 @@ def _difference(proof: Proof) -> dict[str, Any] | None:
 def headline(proof: Proof) -> str:
     """The verdict in one line."""
     if proof.verdict == EXACT:
-        count = f"{proof.kills} kill{'s' if proof.kills != 1 else ''}"
-        return f"exact: {count}, and each resumed run ended with the bits of the uninterrupted one"
+        kills = counted(proof.kills, "kill")
+        return f"exact: {kills}, and each resumed run ended with the bits of the uninterrupted one"
     if proof.verdict == DIFFERS:
         return f"differs: {proof.kills - proof.equal} of {proof.kills} kills did not lead to the same bits"
     return (

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perdure.console import duration
+from perdure.console import counted, duration
 from perdure.overview import Overview, PhaseState, overview
 from perdure.report import curves, exports, page, record
 from perdure.report.record import Curve, LoopLog
-from perdure.report.wording import cause, count, number
+from perdure.report.wording import cause, number
 from perdure.store.database import Reader
 from perdure.store.digest import digests
 
@@ -73,8 +73,8 @@ def _head(seen: Overview) -> list[str]:
 
 def _state_words(seen: Overview) -> str:
     done = sum(phase.state == "completed" for phase in seen.phases)
-    failed = f", {count(seen.failed, 'failed unit')}" if seen.failed else ""
-    return f"{done} of {count(len(seen.phases), 'phase')}{failed}"
+    failed = f", {counted(seen.failed, 'failed unit')}" if seen.failed else ""
+    return f"{done} of {counted(len(seen.phases), 'phase')}{failed}"
 
 
 def _interrupted(seen: Overview) -> list[tuple[str, str, str]]:
@@ -110,7 +110,8 @@ def _proof(seen: Overview) -> list[tuple[str, str, str]]:
     proof = seen.proof
     if proof is None:
         return []
-    told = f"proved on {_moment(proof.at)[:10]}: {proof.equal} of {count(proof.kills, 'kill')} ended with the same bits"
+    kills = counted(proof.kills, "kill")
+    told = f"proved on {_moment(proof.at)[:10]}: {proof.equal} of {kills} ended with the same bits"
     if proof.outdated:
         return [("outdated", f"{told}; code, settings or libraries changed since", "warn")]
     return [(proof.verdict, told, "good" if proof.verdict == "exact" else "bad")]
@@ -172,7 +173,7 @@ def _phases(reader: Reader, seen: Overview) -> list[str]:
     shown = [page.heading("Phases"), page.table(head, outer[:_MOST_ROWS])]
     if inner:
         shown.append(
-            page.folded(f"{count(len(inner), 'phase')} within these", page.table(head, inner[:_MOST_ROWS]))
+            page.folded(f"{counted(len(inner), 'phase')} within these", page.table(head, inner[:_MOST_ROWS]))
         )
     return shown
 
@@ -182,7 +183,7 @@ def _long(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     parts = [page.table(head, rows[:_SHOWN_ROWS])]
     if len(rows) > _SHOWN_ROWS:
         rest = rows[_SHOWN_ROWS:]
-        parts.append(page.folded(f"and {count(len(rest), 'row')} more", page.table(head, rest)))
+        parts.append(page.folded(f"and {counted(len(rest), 'row')} more", page.table(head, rest)))
     return parts
 
 

@@ -70,8 +70,3 @@ def number(value: float | int | None) -> str:
 def pace(seconds_each: float) -> str:
     """How fast, from the time that one takes."""
     return f"{1 / seconds_each:.1f}/s" if 0 < seconds_each <= 1 else f"{duration(seconds_each)} each"
-
-
-def count(number_of: int, noun: str) -> str:
-    """1 attempt, 2 attempts."""
-    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"

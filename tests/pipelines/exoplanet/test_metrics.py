@@ -88,6 +88,14 @@ def test_calibration_error_is_the_distance_from_truth():
     assert ranking.calibration_error(p, y) == pytest.approx(0.3)
 
 
+def test_the_interval_of_a_calibration_error_holds_its_value():
+    rng = np.random.default_rng(3)
+    p = rng.uniform(size=100)
+    y = rng.uniform(size=100) < p
+    found = metrics.evaluate(p, y, np.arange(100), {}, seed=0, resamples=200)["metrics"]["calibration_error"]
+    assert found["low"] < found["value"] < found["high"]
+
+
 def test_an_evaluation_is_plain_json_and_repeats():
     p, y = noisy()
     kind = np.where(y == 1, "planet", np.where(np.arange(len(y)) % 2, "quiet", "binary"))

@@ -156,6 +156,38 @@ def test_prediction_on_real_curves_gives_probabilities_plots_and_the_known_dips(
     )
 
 
+def test_what_the_network_cannot_judge_is_told_and_a_file_of_nothing_else_is_set_aside(
+    reference: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    points = [
+        f"{0.0204 * k:.4f},{1000 + k % 7},{star}" for star, n in (("A", 400), ("B", 100)) for k in range(n)
+    ]
+    (data / "stars.csv").write_text("\n".join(["time,flux,star", *points]))
+    (data / "two.csv").write_text("time,flux\n1.0,1000\n1.02,1001\n")
+    named = environment(tmp_path / "unused", KERAS_BACKEND="jax")
+    del named["PERDURE_RUN"]
+    words = [
+        "predict",
+        "exoplanet",
+        str(data),
+        "--run",
+        str(reference),
+        "--output",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "perdure", *words], env=named, capture_output=True, text=True, timeout=290
+    )
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert [curve["star"] for curve in found["curves"]] == ["A"]
+    assert found["lines"][-1].startswith("stars.csv: not judged: it has 100 measured points")
+    assert "it has 2 measured points" in found["failed"]["two.csv"]
+
+
 def test_a_model_whose_files_were_changed_is_refused(reference: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -77,9 +77,9 @@ def test_a_years_figures_follow_the_grid():
     assert wide["overall"]["net_return"]["value"] == pytest.approx(TOLD["overall"]["net_return"]["value"])
 
 
-def test_every_interval_holds_its_value_for_means_and_ranks():
+def test_every_interval_holds_its_value():
     for row in [TOLD["overall"], *TOLD["by_block"], *TOLD["by_regime"]]:
-        for name in ("auc", "log_loss", "brier", "rank_ic", "net_return"):
+        for name in ("auc", "log_loss", "brier", "ece", "rank_ic", "net_return"):
             assert row[name]["low"] <= row[name]["value"] <= row[name]["high"], (name, row[name])
 
 

@@ -22,6 +22,7 @@ from perdure.cli.app import (
     terminal_width,
     time_of,
 )
+from perdure.console import counted
 from perdure.errors import DamagedError
 from perdure.holding import held
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def _described(backup: Backup | None) -> str:
     if backup is None:
         return "there was nothing to back up"
-    return f"{backup.name} ({backup.files} files, {size_of(backup.size)})"
+    return f"{backup.name} ({counted(backup.files, 'file')}, {size_of(backup.size)})"
 
 
 @command("backup")
@@ -148,5 +149,5 @@ def clean(run: RunArgument = None, as_json: AsJson = False) -> int:
     if as_json:
         emit({"run": str(folder), "files": cleaned.files, "bytes": cleaned.size})
     else:
-        say(f"removed {cleaned.files} files ({size_of(cleaned.size)}) from {folder}")
+        say(f"removed {counted(cleaned.files, 'file')} ({size_of(cleaned.size)}) from {folder}")
     return 0

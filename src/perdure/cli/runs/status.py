@@ -23,7 +23,7 @@ from perdure.cli.app import (
     table,
     time_of,
 )  # fmt: skip
-from perdure.console import duration, printable
+from perdure.console import counted, duration, printable
 
 if TYPE_CHECKING:
     from perdure.overview import Overview
@@ -173,7 +173,7 @@ def _proof(seen: Overview) -> str:
     if found is None:
         return ""
     said = {
-        "exact": f"exact after {found.kills} kill{'' if found.kills == 1 else 's'}",
+        "exact": f"exact after {counted(found.kills, 'kill')}",
         "differs": f"differs after {found.kills - found.equal} of {found.kills} kills",
     }.get(found.verdict, "the script is not deterministic")
     older = "; outdated: code, settings or libraries changed since" if found.outdated else ""

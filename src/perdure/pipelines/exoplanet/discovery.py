@@ -77,8 +77,8 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _nothing(place: Path, manifest: list[dict[str, Any]]) -> str:
     refused = [f"  {entry['path']}: {entry['reason']}" for entry in manifest if entry["reason"]][:5]
-    found = f"{len(manifest)} files, none with light curves" if manifest else "no files"
-    return "\n".join([f"{place} holds {found}; perdure reads {SUPPORTED}", *refused])
+    looked_at = f" (files looked at: {len(manifest)})" if manifest else ", nor any other file"
+    return "\n".join([f"{place} holds no light curves{looked_at}; perdure reads {SUPPORTED}", *refused])
 
 
 def _entry(path: Path, root: Path) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def predict(inputs: Sequence[Path], *, run: Path, output: Path | None = None) ->
         job.export("predictions.json", (json.dumps(curves, indent=1) + "\n").encode())
         job.export("predictions.csv", _csv(curves))
         return job.exit_code, {
-            "run": str(place), "curves": curves, "lines": [line for curve in curves for line in _lines(curve)],
+            "run": str(place), "curves": curves, "lines": [line for file in found.values() for line in _lines_of(file)],
             "plots": sorted(pictures), "failed": dict(found.failed), "exports": str(job.exports),
         }  # fmt: skip
 
@@ -121,7 +121,10 @@ def _entries(inputs: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 
 def predict_file(entry: dict[str, Any], *, model: Model) -> dict[str, Any]:
-    """Every curve of one file: probability, flags, dips; and a plot of each, if they are few."""
+    """Every curve of one file: probability, flags, dips; and a plot of each, if they are few.
+
+    Raises UnreadableError for a file without a curve that the network can judge.
+    """
     path, stem = Path(entry["path"]), Path(entry["path"]).stem
     preprocessor = Preprocessor.from_document(model.document("preprocessor.json"))
     stored = model.document("calibration.json")
@@ -132,14 +135,20 @@ def predict_file(entry: dict[str, Any], *, model: Model) -> dict[str, Any]:
     probability = calibration.apply(_output(model, prepared))
     cadence = found.curves.columns.get("cadence_d", np.full(len(flux), np.nan))
     measures = describe(flux, prepared)
-    series = _series(path, entry["layout"], found.curves.star, flux)
+    series = [
+        one
+        for one in _series(path, entry["layout"], found.curves.star, flux)
+        if one.star in found.curves.star
+    ]
+    refused = [reason for _, reason in found.rejected]
+    if not series:
+        raise UnreadableError(f"{path.name} holds no curve to judge: {(refused or ['it has no rows'])[0]}")
     curves, names, pictures = [], [], []
     for number, one in enumerate(series):
         rows = np.flatnonzero(found.curves.star == one.star)
-        best = rows[int(np.argmax(probability[rows]))] if len(rows) else None
+        best = rows[int(np.argmax(probability[rows]))]
         dips = find_dips(one.time, one.flux) if _is_positive(one.flux) else []
-        value = float(probability[best]) if best is not None else float("nan")
-        step = float(cadence[best]) if best is not None else float("nan")
+        value, step = float(probability[best]), float(cadence[best])
         curves.append(
             {
                 "file": path.name,
@@ -158,8 +167,7 @@ def predict_file(entry: dict[str, Any], *, model: Model) -> dict[str, Any]:
             pictures.append(
                 _picture(one, preprocessor, [dip.time for dip in dips], value, calibration.threshold)
             )
-    rejected = [list(row) for row in found.rejected]
-    return {"curves": curves, "names": names, "plots": pictures, "rejected": rejected}
+    return {"file": path.name, "curves": curves, "names": names, "plots": pictures, "refused": refused}
 
 
 def _output(model: Model, prepared: np.ndarray) -> np.ndarray:
@@ -203,9 +211,17 @@ def _picture(
     )  # fmt: skip
 
 
+def _lines_of(file: dict[str, Any]) -> list[str]:
+    """A file's predictions for people, and what of it was not judged."""
+    refused = file["refused"]
+    more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+    told = [f"{file['file']}: not judged: {refused[0]}{more}"] if refused else []
+    return [line for curve in file["curves"] for line in _lines(curve)] + told
+
+
 def _lines(curve: dict[str, Any]) -> list[str]:
     """A curve's prediction for people."""
-    verdict = "planet candidate" if curve["planet"] else "no planet seen"
+    verdict = "planet candidate" if curve["planet"] else "no planet found"
     lines = [
         f"{curve['star']}  {curve['file']}  probability {curve['probability']:.3f}  {verdict} "
         f"(threshold {curve['threshold']:.3f})"

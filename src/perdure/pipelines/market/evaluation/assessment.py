@@ -113,7 +113,9 @@ def _scores(part: Forecasts, probability: np.ndarray, drawn: Resamples, areas: n
         "auc": _figure(metrics.auc(y, probability), areas),
         "log_loss": _figure(metrics.log_loss(y, probability), drawn.means(metrics.losses(y, probability))),
         "brier": _figure(metrics.brier(y, probability), drawn.means((probability - y) ** 2)),
-        "ece": _figure(metrics.calibration_error(y, probability), drawn.calibration_errors(y, probability)),
+        "ece": _figure(
+            metrics.calibration_error(y, probability), drawn.calibration_errors_less_bias(y, probability)
+        ),
     }
 
 

@@ -83,6 +83,16 @@ class Resamples:
         gaps = [np.abs(self.sums(np.where(place == k, probability - y, 0.0))) for k in range(bins)]
         return _quotient(np.sum(gaps, axis=0), self.rows)
 
+    def calibration_errors_less_bias(self, y: np.ndarray, probability: np.ndarray) -> np.ndarray:
+        """The same less the bias of resampling, which widens absolute gaps; never below 0.
+
+        Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 10.
+        """
+        draws = self.calibration_errors(y, probability)
+        defined = draws[np.isfinite(draws)]
+        bias = defined.mean() - metrics.calibration_error(y, probability) if len(defined) else 0.0
+        return np.maximum(draws - bias, 0.0)
+
     def ratios(self, value: np.ndarray) -> np.ndarray:
         """(r,) mean over standard deviation of value (n,); NaN where it does not vary."""
         mean, count = self.means(value), self.rows

@@ -78,11 +78,19 @@ def essence(assessment: Mapping[str, Any]) -> list[str]:
         f"{percent(_best_constant(overall['base_rate']))} of the time, the model is {percent(overall['hit_rate'])}.",
         f"AUC {ranged(area)}: of a rise and a fall, the model gives the rise the higher probability "
         f"{percent(area['value'])} of the time. {_evidence(area)}",
-        f"Trading the fifths {_earned(money['net_per_year'])} a year after costs, with a Sharpe ratio of "
-        f"{decimal(money['sharpe'])}; that it is better than luck among {money['trials']:.0f} trials has a probability "
-        f"of {percent(money['deflated_sharpe'])}.",
+        f"Trading the fifths {_earned(money['net_per_year'])} a year after costs{_skill(money)}.",
     ]
     return said + _limit(assessment["oracle"])
+
+
+def _skill(money: Mapping[str, Any]) -> str:
+    if money["sharpe"] is None:
+        return "; the days are too few for a Sharpe ratio"
+    among = f" among {money['trials']:.0f} trials" if money["trials"] > 1 else ""
+    return (
+        f", with a Sharpe ratio of {decimal(money['sharpe'])}; that it is better than luck{among} has a probability "
+        f"of {percent(money['deflated_sharpe'])}"
+    )
 
 
 def intervals(assessment: Mapping[str, Any]) -> str:
@@ -106,7 +114,8 @@ def unknown(assessment: Mapping[str, Any]) -> list[str]:
     """What these figures cannot tell."""
     told = [
         *(_REAL if assessment["oracle"] is None else _MADE_UP),
-        f"Which ideas were tried elsewhere: {assessment['trials']} trials are registered, and all others count too.",
+        "Which ideas were tried elsewhere: only trials that are registered are counted, and those are "
+        f"{assessment['trials']}.",
     ]
     wide = [
         str(row["regime"])
