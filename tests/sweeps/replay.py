@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import posixpath
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ from sweeps.recording import Operation
 from sweeps.subject import Facts, Subject
 
 SECTOR = 512  # bytes: the smallest piece that a disk writes as a whole
+KINDS = 12  # of states after a cut at one moment: those of `Disk.cut`
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +197,41 @@ class Cut:
 
 def cuts(operations: Sequence[Operation]) -> Iterator[Cut]:
     """All states that differ, over every moment of the recording."""
-    disk, acknowledged, seen = Disk(), frozenset(), set()
-    for number, operation in enumerate(operations):
-        if operation.kind == "acknowledge":
-            acknowledged = operation.facts
+    seen: set[str] = set()
+    for number, disk, acknowledged in _moments(operations):
+        if operations[number].kind == "acknowledge":
             seen.clear()  # the same files with more acknowledged is another claim
-        disk.do(operation)
         for label, state in disk.cut(number):
             digest = state.digest()
             if digest not in seen:
                 seen.add(digest)
-                yield Cut(f"after #{number} {operation.kind} {operation.path}: {label}", state, acknowledged)
+                yield Cut(_label(number, operations[number], label), state, acknowledged)
 
 
-def resumed(subject: Subject, sweep: Sweep, some: Sequence[Cut]) -> None:
+def cuts_at(operations: Sequence[Operation], moments: Sequence[int]) -> Iterator[Cut]:
+    """One state after each of these operations, of another kind in turn: of a large run, all would fill the memory."""
+    turns = dict(zip(moments, itertools.cycle((1, 6, 8, 3, 11, 2, 9, 4, 7, 10, 5, 0)), strict=False))
+    for number, disk, acknowledged in _moments(operations):
+        if number in turns:
+            label, state = next(itertools.islice(disk.cut(number), turns[number], None))
+            yield Cut(_label(number, operations[number], label), state, acknowledged)
+
+
+def _moments(operations: Sequence[Operation]) -> Iterator[tuple[int, Disk, Facts]]:
+    """The disk after each operation, and what had been acknowledged by then."""
+    disk, acknowledged = Disk(), frozenset()
+    for number, operation in enumerate(operations):
+        if operation.kind == "acknowledge":
+            acknowledged = operation.facts
+        disk.do(operation)
+        yield number, disk, acknowledged
+
+
+def _label(number: int, operation: Operation, label: str) -> str:
+    return f"after #{number} {operation.kind} {operation.path}: {label}"
+
+
+def resumed(subject: Subject, sweep: Sweep, some: Iterable[Cut]) -> None:
     """Each state goes on to the same bits, and nothing acknowledged is lost or done again."""
     for cut in some:
         folder = subject.scratch / "run"

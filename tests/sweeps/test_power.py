@@ -24,9 +24,14 @@ def test_after_a_power_cut_at_any_moment_a_rerun_ends_with_the_same_bits_and_not
     make: Callable[[str], Subject], name: str
 ) -> None:
     subject = make(name)
-    states = list(replay.cuts(recording.record(subject)))
-    some = chosen(states, SAMPLED.get(name))
-    with counted("power cut, replayed", name, possible=len(states)) as sweep:
+    operations = recording.record(subject)
+    if name in SAMPLED:
+        moments = chosen(range(len(operations)), SAMPLED[name])
+        some, possible = replay.cuts_at(operations, moments), replay.KINDS * len(operations)
+    else:
+        states = list(replay.cuts(operations))
+        some, possible = iter(chosen(states, None)), len(states)
+    with counted("power cut, replayed", name, possible=possible) as sweep:
         replay.resumed(subject, sweep, some)
     assert sweep.failures == []
 
