@@ -146,6 +146,30 @@ def test_rubbish_is_not_sound(tmp_path: Path, damage: bytes) -> None:
     assert not is_sound(tmp_path / "run.db")
 
 
+def test_a_database_whose_last_byte_is_missing_is_not_sound(tmp_path: Path) -> None:
+    with store_at(tmp_path / "run"):
+        pass
+    path = tmp_path / "run" / "run.db"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert not is_sound(path)
+    path.write_bytes(content)
+    assert is_sound(path)
+
+
+def test_a_database_whose_last_page_is_in_its_log_is_sound(tmp_path: Path) -> None:
+    """A power cut in a checkpoint may leave half a page; the log has it whole."""
+    with store_at(tmp_path / "run") as store:
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / "run" / f"run.db{suffix}", tmp_path / f"run.db{suffix}")
+        with store.transaction():
+            store.set_meta("a", "b")
+    with (tmp_path / "run.db").open("ab") as file:
+        file.write(b"half a page")
+    assert (tmp_path / "run.db-wal").stat().st_size
+    assert is_sound(tmp_path / "run.db")
+
+
 def test_a_format_number_that_was_wiped_is_damage_and_no_new_run(tmp_path: Path) -> None:
     with store_at(tmp_path / "run") as store, store.transaction():
         store.database.execute("PRAGMA user_version=0")

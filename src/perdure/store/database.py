@@ -173,7 +173,8 @@ def is_sound(path: Path) -> bool:
                 checked = [tuple(row) for row in connection.execute("PRAGMA integrity_check(1)")]
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                return checked == [("ok",)] and bool(version) == bool(tables)
+                (page,) = connection.execute("PRAGMA page_size").fetchone()
+                return checked == [("ok",)] and bool(version) == bool(tables) and not _is_cut(path, page)
             finally:
                 connection.close()
         except UnicodeDecodeError:  # SQLite quotes what it cannot read
@@ -182,6 +183,12 @@ def is_sound(path: Path) -> bool:
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _UNREADABLE:
                 return False
             raise
+
+
+def _is_cut(path: Path, page: int) -> bool:
+    """Whether the end of the last page is missing, where SQLite reads zeros. With a log, that page may be in there."""
+    logs = (path.with_name(f"{path.name}-{kind}") for kind in ("wal", "journal"))
+    return bool(path.stat().st_size % page) and not any(log.exists() and log.stat().st_size for log in logs)
 
 
 def parsed(text: str) -> Any:
