@@ -16,7 +16,6 @@ import perdure
 from inprocess import Dead, die, killed, train
 from perdure.errors import (
     ChangedError,
-    DamagedError,
     LockedError,
     MainGuardError,
     NameReusedError,
@@ -428,13 +427,15 @@ def test_a_log_that_cannot_be_written_stops_before_anything_and_gives_the_lock_b
         pass
 
 
-def test_a_phase_whose_record_of_beginning_was_lost_stops_the_run(place: Path) -> None:
+def test_a_phase_whose_record_of_beginning_was_lost_is_found_in_the_backup(place: Path) -> None:
     with opened(place) as run:
-        run.step("add", add, 1)
+        first = run.step("add", add, 1)
     with killed(place) as run, run._store.transaction():
         run._store.database.execute("UPDATE phases SET path = 'adc'")
-    with pytest.raises(DamagedError, match="no record that it began"), opened(place) as run:
-        run.step("add", add, 1)
+    with opened(place) as run:
+        assert run.step("add", add, 1) == first
+        assert run._store.recovered is not None
+    assert COUNT["calls"] == 1
 
 
 def test_a_step_whose_process_died_right_after_its_commit_is_complete_on_the_rerun(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure.errors import ChangedError
-from perdure.store.database import Reader, quoted
+from perdure.store.database import Reader, parsed, quoted, unsealed
 from perdure.store.lock import Holder, read_holder
 
 DEFAULT_BUDGET = 0.01
@@ -103,7 +103,7 @@ def overview(folder: Path, reader: Reader | None, *, now: float) -> Overview:
 
 
 def _overview(folder: Path, reader: Reader, now: float, holder: Holder | None) -> Overview:
-    meta = {row["key"]: json.loads(row["value"]) for row in reader.rows("SELECT key, value FROM meta "
+    meta = {row["key"]: parsed(row["value"]) for row in reader.rows("SELECT key, value FROM meta "
             "WHERE key IN ('phases', 'target', 'budget')")}  # fmt: skip
     attempts = _attempts(reader, holder)
     state = _state(attempts, reader)
@@ -146,7 +146,7 @@ def _proof(folder: Path, reader: Reader) -> Proof | None:
 def basis_of(reader: Reader) -> dict[str, str]:
     """What a proof is about: for each phase a digest of the code, config and libraries that it ran with."""
     rows = reader.rows("SELECT path, fingerprint FROM phases ORDER BY ordinal")
-    prints = {row["path"]: json.loads(row["fingerprint"]) for row in rows}
+    prints = {row["path"]: unsealed(row["fingerprint"]) for row in rows}
     kept = {path: [full[name] for name in ("code", "config", "libraries")] for path, full in prints.items()}
     return {
         path: hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]

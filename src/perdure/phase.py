@@ -55,7 +55,6 @@ class Session:
         self.remember_files()
         recorded = self.store.units.phase(path)
         if recorded is None:
-            self._refuse_orphans(path)
             with self.store.transaction():
                 self.store.units.start_phase(
                     path, kind=kind, total=total, fingerprint=current.as_document(), data=data
@@ -74,21 +73,15 @@ class Session:
             self.store.units.refresh_phase(path, total=total, fingerprint=current.as_document())
         return True
 
-    def _refuse_orphans(self, path: str) -> None:
-        if self.store.units.all(path) or self.store.generations.of_loop(path):
-            raise DamagedError(
-                f"{self.store.database.path} holds results of the phase {path!r} and no record that it began: it is "
-                f"damaged; restore a backup (`perdure backups {self.store.folder}`), or start over in another folder"
-            )
-
     def remember_files(self) -> None:
         """Keep digests of unchanged files from attempt to attempt, so that a resume need not read them again."""
-        saved: Any = self.store.meta("file digests") or []
-        known = {(str(p), int(size), int(mtime), int(inode)): str(d) for p, size, mtime, inode, d in saved}
+        saved: Any = self.store.meta("file digests")
+        listed = saved["files"] if isinstance(saved, dict) else ()
+        known = {(str(p), int(size), int(mtime), int(inode)): str(d) for p, size, mtime, inode, d in listed}
         if set(self.file_digests) - set(known):
             with self.store.transaction():
                 pairs = (known | self.file_digests).items()
-                self.store.set_meta("file digests", [[*key, digest] for key, digest in pairs])
+                self.store.set_meta("file digests", {"files": [[*key, digest] for key, digest in pairs]})
         self.file_digests.update(known)
 
     def _compare(self, path: str, saved: Fingerprint, current: Fingerprint) -> None:

@@ -45,5 +45,9 @@ def reading(folder: Path) -> Iterator[Reader | None]:
     try:
         schema.refuse_newer(reader, place=str(folder))
         yield reader if schema.format_of(reader) else None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if schema.is_whole(path):
+            raise
+        raise DamagedError(f"{path} is damaged ({error}); run `perdure verify --repair {folder}`") from error
     finally:
         reader.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perdure import changes, files
 from perdure.clock import Clock
+from perdure.errors import DamagedError
 from perdure.examination import bytes_of, examine, export_path
 from perdure.snapshot import codec, commit, recovery
 from perdure.snapshot.parts import canonical
@@ -38,9 +39,17 @@ def repair(folder: Path, *, clock: Clock) -> Repaired:
     read, FormatError for a run of a newer perdure.
     """
     before = _progress_in(folder, "kept", "damaged")
-    done = _mended(folder, clock)
-    if problem := _contradiction(folder):
+    done: list[str] = []
+    unreadable: DamagedError | None = None
+    try:
+        done += _mended(folder, clock)
+        problem = _contradiction(folder)
+    except DamagedError as error:
+        problem, unreadable = "holds what cannot be read", error
+    if problem:
         replaced = _take_backup(folder, clock, problem)
+        if unreadable and not replaced:
+            raise unreadable
         done += [replaced, *_mended(folder, clock)] if replaced else []
     return Repaired(tuple(done), tuple(_lost(folder, before)) if done else ())
 
@@ -98,6 +107,8 @@ def _take_backup(folder: Path, clock: Clock, problem: str) -> str | None:
     try:
         if _contradictions(examine(folder, reader)):
             return None
+    except DamagedError:
+        return None
     finally:
         reader.close()
     lock = Lock(folder / "lock", now=clock.now())
@@ -127,6 +138,8 @@ def _progress_in(folder: Path, *states: str) -> dict[str, int] | None:
             (states[0], states[-1]),
         )
         return {str(name): int(number) for name, number in [*counted, *reached]}
+    except DamagedError:
+        return None
     finally:
         reader.close()
 

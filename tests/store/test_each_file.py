@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import damaged
+from command_line import answer, perdure
 from perdure.clock import SystemClock
 from perdure.errors import DamagedError
 from perdure.examination import examine
@@ -208,6 +210,94 @@ def test_a_database_that_contradicts_its_snapshots_is_replaced_by_its_backup(
     assert not is_whole(folder)
     assert "contradicts itself" in "; ".join(repair(folder, clock=SystemClock()).done)
     assert is_whole(folder) and damaged.work(folder) == life.expected
+
+
+RECORDS: dict[str, str] = {
+    "a fingerprint with another value": "UPDATE phases SET fingerprint = replace(fingerprint, '\"1\"', '\"3\"')",
+    "a fingerprint that is no JSON": "UPDATE phases SET fingerprint = replace(fingerprint, '{', 'z')",
+    "settings with another seed": "UPDATE meta SET value = replace(value, '3', '7') WHERE key = 'settings'",
+    "digests that are no JSON": "UPDATE snapshots SET parts = 'z' || parts",
+    "a phase of another name": "UPDATE phases SET path = 'models/a/qound' WHERE path = 'models/a/round'",
+    "a phase of no kind": "UPDATE phases SET kind = 'steP' WHERE kind = 'step'",
+    "a phase in no state": "UPDATE phases SET state = 'comrleted'",
+    "a unit in no state": "UPDATE units SET state = 'dond' WHERE key = 'a'",
+    "a column that is not there": "UPDATE user_tables SET columns = replace(columns, 'mean', 'mdan')",
+    "a name that is no text": "UPDATE snapshots SET sha256 = CAST(x'ff' AS TEXT)",
+}
+
+
+@pytest.mark.parametrize("sql", RECORDS.values(), ids=RECORDS.keys())
+def test_a_record_that_cannot_be_right_is_told_and_taken_from_the_backup(
+    life: Life, tmp_path: Path, sql: str
+) -> None:
+    folder = change(life, tmp_path, sql)
+    assert perdure("verify", folder).exit_code == 1
+    assert "replaced by run.db.backup" in "; ".join(repair(folder, clock=SystemClock()).done)
+    assert is_whole(folder) and damaged.work(folder) == life.expected
+
+
+def test_what_a_reader_stumbles_over_in_a_damaged_database_is_told_as_damage(
+    life: Life, tmp_path: Path
+) -> None:
+    folder = change(life, tmp_path, "UPDATE user_tables SET columns = '[3]'")
+    assert "run.db is damaged" in answer("digest", folder, code=1)["error"]
+    assert perdure("doctor", folder, "--json").exit_code in {0, 1}
+
+
+def test_clean_refuses_a_run_that_is_not_whole_and_leaves_what_can_mend_it(
+    life: Life, tmp_path: Path
+) -> None:
+    folder = change(life, tmp_path, CONTRADICTIONS["a lost history"])
+    before = (folder / "run.db.backup").read_bytes()
+    assert "verify --repair" in answer("clean", folder, code=1)["error"]
+    assert (folder / "run.db.backup").read_bytes() == before
+
+
+def flipped(life: Life, folder: Path, moment: str, *, count: int, seed: int) -> Iterator[str]:
+    """What is wrong after one bit of the database was flipped: a reader's traceback, or other bits after a repair."""
+    import random
+
+    chance = random.Random(seed)
+    content = (life.place / moment / "run.db").read_bytes()
+    places = [place for place, byte in enumerate(content) if byte]
+    for _ in range(count):
+        place, bit = chance.choice(places), chance.randrange(8)
+        shutil.copytree(life.place / moment, folder)
+        harmed = bytearray(content)
+        harmed[place] ^= 1 << bit
+        (folder / "run.db").write_bytes(harmed)
+        for words in READERS:
+            ended = perdure(words[0], folder, *words[1:])
+            if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+                yield f"bit {bit} of byte {place}: {words[0]}: {ended.exception!r}"
+        repair(folder, clock=SystemClock())
+        if damaged.work(folder) != life.expected:
+            yield f"bit {bit} of byte {place}: other bits"
+        shutil.rmtree(folder)
+
+
+READERS = (
+    ["status"],
+    ["verify"],
+    ["digest"],
+    ["why"],
+    ["history"],
+    ["logs"],
+    ["sql", "SELECT * FROM journal"],
+)
+
+
+def test_a_flipped_bit_of_the_database_is_mended_and_no_reader_breaks(life: Life, tmp_path: Path) -> None:
+    assert list(flipped(life, tmp_path / "run", "completed", count=25, seed=3)) == []
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("moment", ["stopped", "completed"])
+def test_flipped_bits_all_over_the_database_are_mended_and_no_reader_breaks(
+    life: Life, tmp_path: Path, moment: str
+) -> None:
+    assert list(flipped(life, tmp_path / "run", moment, count=1500, seed=4)) == []
 
 
 def test_a_backup_that_contradicts_itself_too_is_left_alone_and_the_damage_is_still_told(

@@ -138,9 +138,7 @@ def answered(subject: Subject, sweep: Sweep, run: Path, some: Sequence[Damage]) 
         shutil.copytree(run, folder)
         damage.do(folder)
         done = subject.run(folder)
-        if done.code == CHANGED:  # a damaged fingerprint cannot be told from a change
-            answer, wrong = "stopped 73, the same bits with --accept-changes", _kept(subject, folder)
-        elif done.code:
+        if done.code:
             answer, wrong = (
                 "stopped, repaired, same bits",
                 _unclear(done, folder) or _repaired(subject, folder),
@@ -182,10 +180,6 @@ def facts_of_backup(run: Path) -> Facts:
     place.mkdir(exist_ok=True)
     shutil.copy(run / "run.db.backup", place / "run.db")
     return facts(place)
-
-
-def _kept(subject: Subject, folder: Path) -> str:
-    return subject.wrong(folder, subject.run(folder, PERDURE_ACCEPT_CHANGES="1"))
 
 
 def _unclear(done: Done, folder: Path) -> str:

@@ -223,4 +223,7 @@ def time_of(seconds: float) -> str:
     """A moment in local time."""
     from datetime import datetime
 
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return "at no time"  # of a damaged record

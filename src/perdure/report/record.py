@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from perdure.overview import AttemptState
 from perdure.report.wording import cause
-from perdure.store.database import Reader, parsed
+from perdure.store.database import Reader, parsed, unsealed
 
 _LARGEST = 1e300  # beyond it a range has no length that can be computed
 _MOST_ENTRIES = 20_000  # of a loop's history that are read; a longer one is thinned out
@@ -164,14 +163,14 @@ def _curve(name: str, points: Sequence[tuple[int, float | None]]) -> Curve:
 def settings(reader: Reader) -> dict[str, Any]:
     """Seed and config as recorded; a config's sections have dotted names."""
     row = reader.row("SELECT value FROM meta WHERE key = 'settings'")
-    return dict(parsed(row["value"])) if row else {}
+    return unsealed(row["value"]) if row else {}
 
 
 def versions(reader: Reader) -> dict[str, str]:
     """Libraries, and the machine and thread settings, of all phases; two values where phases differ."""
     found: dict[str, dict[str, None]] = {}
     for row in reader.rows("SELECT fingerprint FROM phases ORDER BY ordinal"):
-        document = json.loads(row["fingerprint"])
+        document = unsealed(row["fingerprint"])
         for part in ("libraries", "threads"):
             for name, value in document.get(part, {}).items():
                 if value not in ("", None):

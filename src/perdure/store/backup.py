@@ -25,7 +25,7 @@ def refresh(database: Database) -> None:
     seam("backup.create")
     try:
         database.copy_to(temporary)
-        if not is_sound(temporary):
+        if not is_whole(temporary):
             raise DamagedError(
                 f"{database.path} was damaged while the run was going on; {NAME} is kept as it was, and the same "
                 "command goes on from it"

@@ -7,7 +7,6 @@ is a file that counts for nothing (an attempt died before its row was written): 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,8 +18,9 @@ from typing import cast
 from perdure import files
 from perdure.errors import DamagedError, StorageError
 from perdure.store import backup
-from perdure.store.database import DATABASE, Database, Reader, Row, is_sound, quoted
+from perdure.store.database import DATABASE, Database, Reader, Row, parsed, quoted
 from perdure.store.generations import SUFFIX, Generation, path_of
+from perdure.store.schema import damaged_record, is_whole
 from perdure.store.tables import Tables
 
 _BLOB = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]+)?")
@@ -88,6 +88,8 @@ def _found(
 def _database(folder: Path, reader: Reader) -> Iterator[Finding | None]:
     lines = [str(row[0]) for row in reader.rows("PRAGMA integrity_check(20)")]
     if lines == ["ok"]:
+        lines = [problem] if (problem := damaged_record(reader)) else []
+    if not lines:
         yield None
     else:
         yield from (Finding("database", reader.path.name, line) for line in lines)
@@ -96,7 +98,7 @@ def _database(folder: Path, reader: Reader) -> Iterator[Finding | None]:
 def _rolling_backup(folder: Path, reader: Reader) -> Iterator[Finding | None]:
     path = folder / backup.NAME
     if path.exists():
-        yield None if is_sound(path) else Finding("backup", path.name, "is unreadable")
+        yield None if is_whole(path) else Finding("backup", path.name, "is unreadable")
         if reader.path.name == DATABASE and backup.is_behind(reader):
             yield Finding(
                 "database", DATABASE, f"is older than {path.name}: an older copy, or its log was lost"
@@ -280,7 +282,7 @@ def last_refusals(reader: Reader) -> dict[str, tuple[float, list[str]]]:
     )
     for row in rows:
         if row["event"] == "changes refused":
-            found[row["subject"]] = (row["at"], json.loads(row["detail"])["differences"])
+            found[row["subject"]] = (row["at"], parsed(row["detail"])["differences"])
         else:
             found.pop(row["subject"], None)
     return found

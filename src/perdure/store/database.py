@@ -6,12 +6,13 @@ connection writes and checkpoints, and every reader opens read-only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = _DAMAGE | {sqlite3.SQLITE_ERROR}  # a header that names a format which SQLite does not know
 _DOUBLED = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}  # by a key that changed
 _SMALLEST_PAGE = 512  # bytes
+_SEAL = ""  # the key of a document's own digest; no part of one has an empty name
 _DURABLE = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 _REQUIRED = dict(_DURABLE, fullfsync=1, checkpoint_fullfsync=1) if sys.platform == "darwin" else _DURABLE
 
@@ -195,11 +197,40 @@ def parsed(text: str) -> Any:
     """A JSON document out of a row. Raises DamagedError: only damage leaves another text there."""
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise DamagedError(
-            f"{DATABASE} holds a damaged record ({text[:40]!r}...: {error}); `perdure verify --repair` mends what it "
-            "can, and `perdure backups` lists what can be restored"
-        ) from error
+    except (ValueError, TypeError) as error:
+        raise _damaged_record(text, str(error)) from error
+
+
+def sealed(document: Mapping[str, object]) -> str:
+    """A document for a row, with a digest of itself: a flipped bit is told from another value."""
+    return json.dumps({**document, _SEAL: _seal(document)})
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """A document out of a row. Raises DamagedError where it is not what was sealed; one without a seal is taken."""
+    document = parsed(text)
+    if not isinstance(document, dict):
+        raise _damaged_record(text, "it is no document")
+    found = document.pop(_SEAL, None)
+    if found is not None and found != _seal(document):
+        raise _damaged_record(text, "it does not match its digest")
+    return document
+
+
+def value_of(text: str) -> Any:
+    """A setting out of the table `meta`: a sealed document, or another JSON value."""
+    return unsealed(text) if text.startswith("{") else parsed(text)
+
+
+def _seal(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def _damaged_record(text: object, reason: str) -> DamagedError:
+    return DamagedError(
+        f"{DATABASE} holds a damaged record ({str(text)[:40]!r}...: {reason}); `perdure verify --repair` mends what it "
+        "can, and `perdure backups` lists what can be restored"
+    )
 
 
 def quoted(name: str) -> str:

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
-from perdure.store.database import Row, quoted
+from perdure.store.database import Row, parsed, quoted
 
 
 class Readable(Protocol):
@@ -43,7 +43,7 @@ def digests(database: Readable) -> list[PhaseDigest]:
 def _parts(database: Readable, path: str, kind: str) -> dict[str, str]:
     parts = _loop_parts(database, path) if kind == "range" else _unit_parts(database, path)
     history = [
-        [row["seq"], row["position"], json.loads(row["entry"])]
+        [row["seq"], row["position"], parsed(row["entry"])]
         for row in database.rows(
             "SELECT seq, position, entry FROM history WHERE loop = ? ORDER BY seq", (path,)
         )
@@ -51,7 +51,7 @@ def _parts(database: Readable, path: str, kind: str) -> dict[str, str]:
     if history:
         parts["history"] = _digest(history)
     for row in database.rows("SELECT name, columns FROM user_tables ORDER BY name"):
-        digest = _rows(database, row["name"], sorted(name for name, _ in json.loads(row["columns"])), path)
+        digest = _rows(database, row["name"], sorted(name for name, _ in parsed(row["columns"])), path)
         if digest:
             parts[f"table {row['name']}"] = digest
     return parts
@@ -66,7 +66,7 @@ def _loop_parts(database: Readable, path: str) -> dict[str, str]:
     if not newest:
         return {}
     row = newest[0]
-    return {**json.loads(row["parts"]), "cursor": _digest([row["position"], row["stream"], row["batch"]])}
+    return {**parsed(row["parts"]), "cursor": _digest([row["position"], row["stream"], row["batch"]])}
 
 
 def _unit_parts(database: Readable, path: str) -> dict[str, str]:
@@ -79,9 +79,7 @@ def _unit_parts(database: Readable, path: str) -> dict[str, str]:
         (path,),
     )
     if logs:
-        parts["logs of units"] = _digest(
-            [[row["loop"], row["seq"], json.loads(row["entry"])] for row in logs]
-        )
+        parts["logs of units"] = _digest([[row["loop"], row["seq"], parsed(row["entry"])] for row in logs])
     return parts
 
 

@@ -8,9 +8,20 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from perdure.errors import FormatError
-from perdure.store.database import Database, Reader, Row, is_sound
+from perdure.errors import DamagedError, FormatError
+from perdure.store.database import Database, Reader, Row, is_sound, parsed, quoted, unsealed, value_of
 
+_DOCUMENTS: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+    ("fingerprint", "phases", unsealed), ("value", "meta", value_of), ("parts", "snapshots", unsealed),
+    ("columns", "user_tables", parsed),
+)  # fmt: skip
+_WORDS = (
+    ("kind", "phases", ("step", "map", "each", "range")),
+    ("state", "phases", ("running", "completed")),
+    ("state", "units", ("done", "failed", "redo")),
+    ("state", "snapshots", ("kept", "removed", "damaged", "superseded")),
+)
+_OF_PHASES = (("phase", "units"), ("loop", "snapshots"))
 FORMAT = 1  # of run.db and of the folder around it
 
 _CORE = """
@@ -113,7 +124,7 @@ def migrate(database: Database) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the database is sound and its tables are defined as its format defines them.
+    """Whether the database is sound, its tables are defined as its format defines them, and its documents are whole.
 
     A database of a newer format is: what it should be is not known here.
     """
@@ -123,9 +134,38 @@ def is_whole(path: Path) -> bool:
     try:
         version = format_of(reader)
         found = {(row["name"], row["sql"]) for row in reader.rows("SELECT name, sql FROM sqlite_master")}
+        return not 0 < version <= FORMAT or (_definitions(version) <= found and not damaged_record(reader))
+    except DamagedError:
+        return False
     finally:
         reader.close()
-    return version > FORMAT or _definitions(version) <= found
+
+
+def damaged_record(reader: _Readable) -> str:
+    """What is wrong with the first record that a start relies on; empty where all of them are whole."""
+    try:
+        for column, table, opened in _DOCUMENTS:
+            for row in reader.rows(f"SELECT {column} FROM {table}"):  # noqa: S608 - names of our own
+                opened(row[0])
+        for column, table in _OF_PHASES:
+            for name in _others(reader, column, table, "(SELECT path FROM phases)"):
+                return f"{table} has a record of {name!r}, which is no phase"
+        for column, table, words in _WORDS:
+            for word in _others(reader, column, table, str(words)):
+                return f"{table} has the {column} {word!r}, which there is not"
+        for row in reader.rows("SELECT name, columns FROM user_tables"):
+            there = {found["name"] for found in reader.rows(f"PRAGMA table_info({quoted(row['name'])})")}
+            if lost := {name for name, _ in parsed(row["columns"])} - there:
+                return f"table {row['name']!r} has no column {min(lost)!r}"
+    except (DamagedError, ValueError, TypeError) as error:
+        return str(error)
+    return ""
+
+
+def _others(reader: _Readable, column: str, table: str, known: str) -> list[object]:
+    """One value of a column that is not among the known ones, if there is such."""
+    query = f"SELECT {column} FROM {table} WHERE {column} NOT IN {known} LIMIT 1"  # noqa: S608 - names of our own
+    return [row[0] for row in reader.rows(query)]
 
 
 @cache

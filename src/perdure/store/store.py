@@ -14,7 +14,7 @@ from perdure.clock import Clock
 from perdure.store import backup, schema, swap
 from perdure.store.attempts import Attempts
 from perdure.store.blobs import Blobs
-from perdure.store.database import DATABASE, Database, Reader, parsed
+from perdure.store.database import DATABASE, Database, Reader, sealed, value_of
 from perdure.store.generations import Generations
 from perdure.store.journal import Journal
 from perdure.store.lock import Holder, Lock
@@ -104,11 +104,12 @@ class Store:
 
     def meta(self, key: str) -> object:
         row = self.database.row("SELECT value FROM meta WHERE key = ?", (key,))
-        return parsed(row["value"]) if row else None
+        return value_of(row["value"]) if row else None
 
     def set_meta(self, key: str, value: object) -> None:
         self.database.execute(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, json.dumps(value))
+            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+            (key, sealed(value) if isinstance(value, dict) else json.dumps(value)),
         )
 
     def back_up(self, *, only_if_due: bool = False) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perdure.clock import Clock
 from perdure.store.attempts import Attempts
-from perdure.store.database import Database, Row, parsed
+from perdure.store.database import Database, Row, sealed, unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Phase:
     @classmethod
     def of(cls, row: Row) -> Phase:
         return cls(row["path"], row["ordinal"], row["kind"], row["state"], row["total"],
-                   parsed(row["fingerprint"]), bool(row["data"]),
+                   unsealed(row["fingerprint"]), bool(row["data"]),
                    bool(row["ended"]), row["seconds"])  # fmt: skip
 
 
@@ -88,7 +87,7 @@ class Units:
         self.database.execute(
             "INSERT INTO phases (path, ordinal, kind, state, total, fingerprint, data, started_at) "
             "VALUES (?, (SELECT coalesce(max(ordinal), 0) + 1 FROM phases), ?, 'running', ?, ?, ?, ?)",
-            (path, kind, total, _json(fingerprint), data, self.clock.now()),
+            (path, kind, total, sealed(fingerprint), data, self.clock.now()),
         )
 
     def refresh_phase(self, path: str, *, total: int | None, fingerprint: Mapping[str, object]) -> None:
@@ -96,7 +95,7 @@ class Units:
         self.database.execute(
             "UPDATE phases SET state = CASE WHEN total IS ? THEN state ELSE 'running' END, total = ?, fingerprint = ? "
             "WHERE path = ?",
-            (total, total, _json(fingerprint), path),
+            (total, total, sealed(fingerprint), path),
         )
 
     def set_phase(self, path: str, *, state: str, more_seconds: float = 0) -> None:
@@ -158,7 +157,3 @@ class Units:
         ):
             condition = f"{column} = ? OR ({column} >= ? AND {column} < ?)"
             self.database.execute(f"DELETE FROM {table} WHERE {condition}", below)  # noqa: S608 - fixed names
-
-
-def _json(document: Mapping[str, object]) -> str:
-    return json.dumps(document, sort_keys=True)

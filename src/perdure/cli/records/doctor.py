@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from perdure.cli.app import AsJson, RunArgument, command, emit, reading, run_folder, runs, say, size_of
 from perdure.cli.records import machine
@@ -17,7 +16,9 @@ from perdure.errors import PerdureError
 
 if TYPE_CHECKING:
     from perdure.forecast import Removable
+    from perdure.store.database import Reader
 
+_Answer = TypeVar("_Answer")
 _SHOWN = 8  # removable things
 
 
@@ -50,14 +51,13 @@ def doctor(run: RunArgument = None, as_json: AsJson = False) -> int:
     return 1 if any(answer.level == "problem" for answer in answers) else 0
 
 
-@contextmanager
-def _recorded(folder: Path) -> Iterator[Any]:
-    """The run's database, or None where there is none that could be read."""
+def _recorded(folder: Path, ask: Callable[[Reader | None], _Answer]) -> _Answer:
+    """Ask the run's database, or None where there is none that could be read."""
     try:
         with reading(folder) as reader:
-            yield reader
+            return ask(reader)
     except (PerdureError, sqlite3.Error):
-        yield None
+        return ask(None)
 
 
 def _holder(folder: Path) -> Iterator[Answer]:
@@ -102,11 +102,10 @@ def _space(folder: Path) -> Answer:
 
 
 def _clock(folder: Path) -> Answer:
-    last = 0.0
-    with _recorded(folder) as reader:
-        if reader is not None:
-            last = reader.rows("SELECT coalesce(max(at), 0) FROM journal")[0][0]
-    return machine.clock(time.time(), last)
+    def last(reader: Reader | None) -> float:
+        return float(reader.rows("SELECT coalesce(max(at), 0) FROM journal")[0][0]) if reader else 0.0
+
+    return machine.clock(time.time(), _recorded(folder, last))
 
 
 def _removable(folder: Path) -> list[Removable]:
@@ -115,8 +114,9 @@ def _removable(folder: Path) -> list[Removable]:
 
     if not any((folder / name).exists() for name in ("run.db", "run.db.backup")):
         return []
-    with _recorded(folder) as reader:
-        return removable(folder, reader, is_completed=reader is not None and is_completed(reader))
+    return _recorded(
+        folder, lambda reader: removable(folder, reader, is_completed=bool(reader and is_completed(reader)))
+    )
 
 
 def _installed(package: str) -> str | None:

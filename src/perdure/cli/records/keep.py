@@ -132,15 +132,21 @@ def clean(run: RunArgument = None, as_json: AsJson = False) -> int:
     """After completion: remove all but results. A rerun still says complete.
 
     Stay: the database, the final snapshot of each loop, recorded results, exports/, run.log, backups/. Go:
-    earlier snapshots, files that no result names, cache/. A run that is not completed is refused.
+    earlier snapshots, files that no result names, cache/. A run that is not completed, or not whole, is refused.
     """
     from perdure.clock import SystemClock
+    from perdure.examination import examine
     from perdure.results import blobs_of
     from perdure.store import Store, garbage
 
     folder = run_folder(run)
-    with recorded(folder):
-        pass
+    with recorded(folder) as reader:
+        wrong = examine(folder, reader).findings
+    if wrong:
+        raise DamagedError(
+            f"{folder} is not whole ({wrong[0].subject}: {wrong[0].problem}), and clean removes what could mend it; "
+            f"run `perdure verify --repair {folder}` first"
+        )
     store = Store.maintain(folder, clock=SystemClock())
     try:
         cleaned = garbage.clean(store, blobs_of=blobs_of)

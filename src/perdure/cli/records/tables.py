@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -83,11 +82,13 @@ def history(
 
 
 def _entries(reader: Reader, loop: str) -> list[dict[str, Any]]:
+    from perdure.store.database import parsed
+
     rows = reader.rows(
         "SELECT position, attempt, at, entry FROM history WHERE loop = ? ORDER BY seq", (loop,)
     )
     return [
-        {"position": row["position"], "attempt": row["attempt"], "at": row["at"], **json.loads(row["entry"])}
+        {"position": row["position"], "attempt": row["attempt"], "at": row["at"], **parsed(row["entry"])}
         for row in rows
     ]
 

@@ -157,6 +157,7 @@ def why(
     """
     from perdure import fingerprint
     from perdure.store.check import last_refusals
+    from perdure.store.database import unsealed
 
     folder = run_folder(run)
     with recorded(folder) as reader:
@@ -164,7 +165,7 @@ def why(
         refused = last_refusals(reader)
     different: dict[str, list[str]] = {}
     for row in rows:
-        saved = fingerprint.Fingerprint.from_document(json.loads(row["fingerprint"]))
+        saved = fingerprint.Fingerprint.from_document(unsealed(row["fingerprint"]))
         place = root.absolute() if root else _root_of(saved, folder)
         lines = fingerprint.differences(saved, fingerprint.current_code_and_environment(saved, place))
         if lines:

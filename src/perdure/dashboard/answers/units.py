@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.overview import Overview, PhaseState
 from perdure.phase import path_of_unit
-from perdure.store.database import Reader, parsed, quoted
+from perdure.store.database import Reader, parsed, quoted, unsealed
 
 MOST = 10_000  # units in one answer
 _LONGEST_REASON = 2000  # characters
@@ -54,8 +54,7 @@ def _recorded(reader: Reader, phase: str) -> dict[str, dict[str, Any]]:
 def _waiting(reader: Reader, phase: str, known: Mapping[str, object], left: int | None) -> list[str]:
     """All keys in their order, where they are recorded with the arguments of the units; else nothing."""
     row = reader.row("SELECT value FROM meta WHERE key = ?", (f"arguments:{phase}",))
-    given = parsed(row["value"]) if row else None
-    keys = [str(key) for key in given] if isinstance(given, dict) else []
+    keys = list(unsealed(row["value"])) if row else []
     return keys if left is not None and sum(key not in known for key in keys) == left else []
 
 
