@@ -19,7 +19,6 @@ from sweeps.warm import Done
 REGION = 64  # bytes: one bit is flipped in each
 SMALL = 16 << 10  # bytes: larger files are sampled
 SAMPLED = 256  # regions of a larger file
-CHANGED = 73  # the exit code
 _SEAMS = {"units": ("unit.computed:2", "iteration.end:3")}  # where a run is killed that hands out no batches
 _WORDS_FOR_LOSS = ("warning: ", "computed again", "computes it again")
 
