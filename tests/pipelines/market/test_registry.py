@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import random
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from perdure.errors import DamagedError, FormatError, LockedError, UsageError
+from perdure.errors import DamagedError, FormatError, LockedError, PerdureError, UsageError
 from perdure.pipelines.market.deployment import ledger, records
 from perdure.pipelines.market.deployment.gate import Check
 from perdure.pipelines.market.deployment.records import ModelVersion
@@ -323,6 +324,37 @@ def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(DamagedError, match="is damaged"):
         Registry(tmp_path / "registry.db")
+
+
+def use(path: Path) -> None:
+    with Registry(path) as registry:
+        registry.versions("market")
+        registry.trials("market")
+        registry.alias("market")
+        registry.gate("market", 1)
+        registry.rollback("market", who="me")
+
+
+def test_a_flipped_bit_is_told_as_damage_by_whoever_stumbles_over_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for content in (b"first", b"second"):
+        registry.record_trial("market", digest=content.hex(), run="r", config={"a": 1}, metrics={"auc": 0.5})
+        registry.record_gate("market", add(registry, content).version, PASSED, against=None)
+        registry.promote("market", who="me", force="a test")
+    whole = registry.path.read_bytes()
+    places = [place for place, byte in enumerate(whole) if byte]
+    chance, path, told = random.Random(1), tmp_path / "runs" / "harmed.db", 0
+    for _ in range(150):
+        harmed = bytearray(whole)
+        harmed[chance.choice(places)] ^= 1 << chance.randrange(8)
+        path.write_bytes(harmed)
+        try:
+            use(path)
+        except PerdureError as error:  # anything else is a traceback that a person would see
+            told += "is damaged" in str(error)
+        path.unlink()
+    assert told > 75
 
 
 def test_a_registry_that_another_process_keeps_is_locked(

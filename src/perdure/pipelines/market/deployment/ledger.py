@@ -7,11 +7,13 @@ journal is gone, so that a commit survives a power cut. There are a few writes a
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from perdure import files
@@ -52,6 +54,9 @@ _TABLES = (
 )
 
 
+_DOCUMENTS = {"trial": "config, metrics", "model_version": "metrics"}
+
+
 class Ledger:
     """One connection to the database at `path`, which is created where it is missing.
 
@@ -71,6 +76,7 @@ class Ledger:
 
     def _prepare(self) -> None:
         if self._format() == FORMAT:
+            self._require_whole()
             return
         with self.transaction():
             if self._format() > FORMAT:
@@ -81,6 +87,21 @@ class Ledger:
             for statement in _TABLES:
                 self.execute(statement)
             self.execute(f"PRAGMA user_version={FORMAT}")
+
+    def _require_whole(self) -> None:
+        """It is read whole, which costs a moment: a registry has some hundred rows."""
+        problem = self.rows("PRAGMA integrity_check(1)")[0][0]
+        if problem != "ok":
+            raise _damaged(self.path, problem)
+        if not _definitions() <= {row["sql"] for row in self.rows("SELECT sql FROM sqlite_master")}:
+            raise _damaged(self.path, "its tables are defined otherwise")
+        try:
+            for table, columns in _DOCUMENTS.items():
+                for row in self.rows(f"SELECT {columns} FROM {table}"):  # noqa: S608 - names of our own
+                    for text in row:
+                        json.loads(text)
+        except ValueError as error:
+            raise _damaged(self.path, str(error)) from error
 
     def _format(self) -> int:
         return int(self.rows("PRAGMA user_version")[0][0])
@@ -133,17 +154,36 @@ def _create_private(path: Path) -> None:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        raise _damaged(path, "it holds text that is none") from error
     except sqlite3.Error as error:
         raise _as_ours(error, path) from error
 
 
+def _damaged(path: Path, reason: object) -> DamagedError:
+    return DamagedError(
+        f"{path} is damaged ({reason}); put a copy of it in its place, or move it away: the models beside it in "
+        "models/ are whole files of their own"
+    )
+
+
+@cache
+def _definitions() -> frozenset[str]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in _TABLES:
+            connection.execute(statement)
+        return frozenset(
+            row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")
+        )
+    finally:
+        connection.close()
+
+
 def _as_ours(error: sqlite3.Error, path: Path) -> PerdureError:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-    if code in _DAMAGE:
-        return DamagedError(
-            f"{path} is damaged ({error}); put a copy of it in its place, or move it away: the models beside it in "
-            "models/ are whole files of their own"
-        )
+    if code in _DAMAGE or (not code and isinstance(error, sqlite3.OperationalError)):  # text that is no UTF-8
+        return _damaged(path, error)
     if code in _BUSY:
         return LockedError(f"another process has kept {path} for more than {_PATIENCE:.0f} s; try again")
     return StorageError(
