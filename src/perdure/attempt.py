@@ -16,7 +16,7 @@ from perdure.errors import DamagedError, PerdureError, Stopped
 from perdure.phase import Session
 from perdure.settings import Settings
 from perdure.signals import Signals
-from perdure.store import Store
+from perdure.store import DATABASE, Store, rest
 from perdure.store.attempts import redacted_line
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Attempt:
         from perdure.snapshot.policy import Budget
 
         clock = clock or SystemClock()
+        mended = _compared(folder, clock)
         store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
         try:
             settings.tell_folder(folder)
@@ -65,20 +66,25 @@ class Attempt:
         session = Session(store, console, signals, settings, config, seed)
         attempt = cls(session, Budget(clock, budget), max(keep, settings.keep))
         try:
-            attempt._recover(list(phases))
+            attempt._recover(list(phases), mended)
         except BaseException as error:
             attempt.leave(error)
             raise
         return attempt
 
-    def _recover(self, phases: list[str]) -> None:
+    def _recover(self, phases: list[str], mended: Sequence[str]) -> None:
         from perdure.snapshot import recovery
 
         session, store = self.session, self.session.store
         if files.is_world_writable(store.folder):
             session.console.say(f"warning: every user of this machine may write into {store.folder}")
         fresh = not store.units.phases()
-        notes = [store.recovered, *(n.note for n in recovery.recover(store)), *changes.reopen_fallen(store)]
+        notes = [
+            *mended,
+            store.recovered,
+            *(n.note for n in recovery.recover(store)),
+            *changes.reopen_fallen(store),
+        ]
         for note in filter(None, notes):
             session.console.say(f"warning: {note}")
         changes.compare_settings(session)
@@ -202,6 +208,15 @@ def _said(error: BaseException) -> str:
     """An error's type and its first line: Python's traceback goes to the terminal only, the log keeps this."""
     message = "".join(str(error).strip().splitlines()[:1])
     return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
+
+
+def _compared(folder: Path, clock: Clock) -> Sequence[str]:
+    """Compare all that was saved and mend it, where the database was altered while nobody had it open."""
+    if not rest.was_altered(folder / DATABASE):
+        return ()
+    from perdure.repair import repair
+
+    return repair(folder, clock=clock).done
 
 
 def _outcome(error: BaseException | None, exit_code: int) -> tuple[str, int]:

@@ -3,6 +3,7 @@ bits of one that was never harmed, repaired or not."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -234,6 +235,35 @@ def test_a_record_that_cannot_be_right_is_told_and_taken_from_the_backup(
     assert perdure("verify", folder).exit_code == 1
     assert "replaced by run.db.backup" in "; ".join(repair(folder, clock=SystemClock()).done)
     assert is_whole(folder) and damaged.work(folder) == life.expected
+
+
+ALTERED: dict[str, str] = {
+    "a row of a finished unit": "UPDATE fits SET mean = mean + 1 WHERE key = 'b'",
+    "a row of a data table": "UPDATE samples SET value = value + 1 WHERE name = 'b'",
+    "the log of a loop in a finished unit": "UPDATE history SET entry = replace(entry, '0.', '1.') "
+    "WHERE loop = 'models/b/round'",
+}
+
+
+@pytest.mark.parametrize("sql", ALTERED.values(), ids=ALTERED.keys())
+def test_what_was_altered_while_nobody_had_the_run_open_is_mended_at_the_next_start(
+    life: Life, tmp_path: Path, sql: str
+) -> None:
+    folder = change(life, tmp_path, sql)
+    assert damaged.digest(folder) != life.expected
+    assert damaged.work(folder) == life.expected and is_whole(folder)
+
+
+def test_an_edit_that_contradicts_nothing_is_left_as_it_is(life: Life, tmp_path: Path) -> None:
+    folder = change(life, tmp_path, "DELETE FROM units WHERE phase = 'samples' AND key = 'b'")
+    assert damaged.work(folder) == life.expected
+    assert not list(folder.glob("run.db.damaged-*"))
+
+
+def test_only_a_run_that_was_left_in_order_has_the_digest_of_its_database(life: Life, tmp_path: Path) -> None:
+    assert not (life.place / "stopped" / "run.db.sha256").exists()  # as a kill leaves it
+    noted = (life.place / "completed" / "run.db.sha256").read_text()
+    assert noted == hashlib.sha256((life.place / "completed" / "run.db").read_bytes()).hexdigest()
 
 
 def test_what_a_reader_stumbles_over_in_a_damaged_database_is_told_as_damage(

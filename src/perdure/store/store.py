@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perdure import files
 from perdure.clock import Clock
-from perdure.store import backup, schema, swap
+from perdure.store import backup, rest, schema, swap
 from perdure.store.attempts import Attempts
 from perdure.store.blobs import Blobs
 from perdure.store.database import DATABASE, Database, Reader, sealed, value_of
@@ -83,6 +83,7 @@ class Store:
         path = folder / DATABASE
         recovered = backup.recover(path)
         _refuse_newer(path)
+        rest.forget(path)
         for name in FOLDERS:
             files.make_folder(folder / name)
         database = Database(path)
@@ -122,6 +123,7 @@ class Store:
 
     def close(self) -> None:
         self.database.close()
+        rest.record(self.database.path)
         self.lock.release()
 
 

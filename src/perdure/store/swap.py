@@ -17,13 +17,13 @@ from pathlib import Path
 from perdure import files
 from perdure.errors import DamagedError
 from perdure.seams import seam
-from perdure.store import backup
+from perdure.store import backup, rest
 from perdure.store.database import DATABASE
 
 INCOMING = ".incoming"  # a decided swap
 PARTS = ("snapshots", "blobs", "exports")
 SIDE_FILES = (f"{DATABASE}-wal", f"{DATABASE}-shm")
-PROGRESS = (*SIDE_FILES, backup.NAME, *PARTS)
+PROGRESS = (*SIDE_FILES, f"{DATABASE}{rest.SUFFIX}", backup.NAME, *PARTS)
 LARGEST = 256 << 20  # bytes of a manifest or plan
 _PARTS = frozenset({DATABASE, *PROGRESS, "cache", "run.log"})  # what a swap may touch
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
