@@ -158,9 +158,12 @@ class Attempt:
             self._report(error)
             self._tell_end(error)
         finally:
-            self.session.signals.restore()
-            self.session.console.close()
-            self.session.store.close()
+            try:
+                with self.session.signals.deferred():  # the lock is let go, whatever comes
+                    self.session.store.close()
+            finally:
+                self.session.signals.restore()
+                self.session.console.close()
 
     def _record_end(self, error: BaseException | None) -> None:
         store = self.session.store
