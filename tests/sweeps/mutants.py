@@ -141,9 +141,9 @@ MUTANTS = (
     ),
     Mutant(
         "a damaged database is opened as it is",
-        "store/backup.py",
-        "if path.exists() and path.stat().st_size and is_whole(path):",
-        "if path.exists():",
+        "store/schema.py",
+        "    if not is_sound(path):\n        return False\n    reader = Reader(path)\n",
+        "    return True\n    reader = Reader(path)\n",
         damaged("run.db"),
     ),
     Mutant(
