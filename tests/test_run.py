@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -438,6 +439,14 @@ def test_a_phase_whose_record_of_beginning_was_lost_is_found_in_the_backup(place
         assert run.step("add", add, 1) == first
         assert run._store.recovered is not None
     assert COUNT["calls"] == 1
+
+
+def test_a_save_that_failed_after_ctrl_c_is_what_the_run_ends_with(place: Path) -> None:
+    with pytest.raises(perdure.StorageError, match="full"), opened(place) as run:
+        run._session.signals.requested = signal.SIGINT
+        raise perdure.StorageError("the disk is full")
+    with opened(place) as run:
+        assert run.step("add", add, 1) is not None
 
 
 def test_a_step_whose_process_died_right_after_its_commit_is_complete_on_the_rerun(

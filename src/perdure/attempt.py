@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -158,12 +159,16 @@ class Attempt:
             self._report(error)
             self._tell_end(error)
         finally:
+            signals = self.session.signals
+            requested = signals.requested
             try:
-                with self.session.signals.deferred():  # the lock is let go, whatever comes
+                with signals.shielded():  # the lock is let go, whatever comes
                     self.session.store.close()
             finally:
-                self.session.signals.restore()
+                signals.restore()
                 self.session.console.close()
+            if requested is None and signals.requested is not None:
+                signal.raise_signal(signals.requested)  # it came too late for the run, and is the script's
 
     def _record_end(self, error: BaseException | None) -> None:
         store = self.session.store

@@ -88,13 +88,19 @@ class Signals:
         return Stopped(128 + self.requested)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Finish this block before a signal is answered."""
+    def shielded(self) -> Iterator[None]:
+        """Finish this block, whatever signal comes; what ended the run stays what it was."""
         self._shields += 1
         try:
             yield
         finally:
             self._shields -= 1
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Finish this block before a signal is answered."""
+        with self.shielded():
+            yield
         if self.requested is not None and not self._shields and not self.waits_for_save_point:
             raise self.stopped()
 

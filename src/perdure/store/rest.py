@@ -6,6 +6,7 @@ takes it away. A killed process leaves none: what came of its work since is told
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from perdure import files
@@ -16,12 +17,9 @@ SUFFIX = ".sha256"
 
 def record(path: Path) -> None:
     """The database is closed and whole: note its bytes. Where that fails, the next start compares nothing."""
-    if _has_log(path):
-        return
-    try:
-        files.publish(_place(path), [files.digest(path).encode()], kind="rest")
-    except StorageError:
-        files.remove(_place(path))
+    with suppress(StorageError, OSError):  # all is saved: a run that is done does not fail for this
+        if not _has_log(path):
+            files.publish(_place(path), [files.digest(path).encode()], kind="rest")
 
 
 def forget(path: Path) -> None:
@@ -32,9 +30,12 @@ def forget(path: Path) -> None:
 def was_altered(path: Path) -> bool:
     """Whether it is another than the one that was left in order."""
     place = _place(path)
-    if not place.is_file() or not path.is_file() or _has_log(path):
-        return False
-    return place.read_bytes() != files.digest(path).encode()
+    try:
+        if not place.is_file() or not path.is_file() or _has_log(path):
+            return False
+        return place.read_bytes() != files.digest(path).encode()
+    except OSError as error:
+        raise files.storage_error(error, place) from error
 
 
 def _place(path: Path) -> Path:

@@ -122,9 +122,11 @@ class Store:
         return True
 
     def close(self) -> None:
-        self.database.close()
-        rest.record(self.database.path)
-        self.lock.release()
+        try:
+            self.database.close()
+            rest.record(self.database.path)
+        finally:
+            self.lock.release()
 
 
 def _refuse_newer(path: Path) -> None:
