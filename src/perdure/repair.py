@@ -39,29 +39,29 @@ def repair(folder: Path, *, clock: Clock) -> Repaired:
     read, FormatError for a run of a newer perdure.
     """
     before = _progress_in(folder, "kept", "damaged")
-    done: list[str] = []
     unreadable: DamagedError | None = None
     try:
-        done += _mended(folder, clock)
-        problem = _contradiction(folder)
+        done, problem = _mended(folder, clock)
     except DamagedError as error:
-        problem, unreadable = "holds what cannot be read", error
+        done, problem, unreadable = [], "holds what cannot be read", error
     if problem:
         replaced = _take_backup(folder, clock, problem)
         if unreadable and not replaced:
             raise unreadable
-        done += [replaced, *_mended(folder, clock)] if replaced else []
+        done += [replaced, *_mended(folder, clock)[0]] if replaced else []
     return Repaired(tuple(done), tuple(_lost(folder, before)) if done else ())
 
 
-def _mended(folder: Path, clock: Clock) -> list[str]:
-    """One pass over everything; a line for each thing that was done."""
+def _mended(folder: Path, clock: Clock) -> tuple[list[str], str]:
+    """One pass over everything: a line for each thing that was done, and what in the database contradicts itself."""
     store = Store.maintain(folder, clock=clock)
+    in_order = False  # a repair that is cut off leaves the comparison to the next start
     try:
         done = [store.recovered] if store.recovered else []
         done += [recovered.note for recovered in recovery.recover(store)]
         done += _begin_anew(store) + changes.reopen_fallen(store)
         found = _examined(folder)
+        problem = _contradiction(found)
         for finding in found.findings:
             done += _mend(store, finding)
         for path in found.leftovers:
@@ -70,11 +70,12 @@ def _mended(folder: Path, clock: Clock) -> list[str]:
         if done:
             with store.transaction():
                 store.journal.add("repaired", done=done)
-        if not _contradictions(found):
+        if not problem:
             store.back_up()
+        in_order = not problem
     finally:
-        store.close()
-    return done
+        store.close(in_order=in_order)
+    return done, problem
 
 
 def _examined(folder: Path) -> Checked:
@@ -93,9 +94,8 @@ def _contradictions(found: Checked) -> list[Finding]:
     return [f for f in found.findings if f.kind == "history" or (f.kind == "rows" and not f.key)]
 
 
-def _contradiction(folder: Path) -> str:
-    found = _contradictions(_examined(folder))
-    return f"contradicts itself ({found[0].subject}: {found[0].problem})" if found else ""
+def _contradiction(found: Checked) -> str:
+    return next((f"contradicts itself ({f.subject}: {f.problem})" for f in _contradictions(found)), "")
 
 
 def _take_backup(folder: Path, clock: Clock, problem: str) -> str | None:

@@ -16,9 +16,10 @@ import pytest
 import damaged
 from command_line import answer, perdure
 from perdure.clock import SystemClock
-from perdure.errors import DamagedError
+from perdure.errors import DamagedError, Stopped
 from perdure.examination import examine
 from perdure.repair import repair
+from perdure.store import rest
 from perdure.store.database import Reader
 
 ALL = tuple(damaged.DAMAGE)
@@ -252,6 +253,33 @@ def test_what_was_altered_while_nobody_had_the_run_open_is_mended_at_the_next_st
     folder = change(life, tmp_path, sql)
     assert damaged.digest(folder) != life.expected
     assert damaged.work(folder) == life.expected and is_whole(folder)
+
+
+@pytest.mark.parametrize(
+    ("sql", "moment"),
+    [(ALTERED["a row of a finished unit"], "examine"), (CONTRADICTIONS["a lost history"], "_take_backup")],
+)
+def test_a_start_that_was_cut_off_while_it_mended_is_followed_by_one_that_compares_everything_again(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, moment: str
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = change(life, tmp_path, sql)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"perdure.repair.{moment}", cut_off)
+        with pytest.raises((KeyboardInterrupt, Stopped)):
+            damaged.work(folder)
+    assert damaged.work(folder) == life.expected and is_whole(folder)
+
+
+def test_a_digest_that_another_process_takes_away_just_now_is_no_error(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = change(life, tmp_path, ALTERED["a row of a finished unit"])
+    place = folder / "run.db.sha256"
+    monkeypatch.setattr(rest, "_has_log", lambda _: place.unlink())
+    assert not rest.was_altered(folder / "run.db")
 
 
 def test_an_edit_that_contradicts_nothing_is_left_as_it_is(life: Life, tmp_path: Path) -> None:

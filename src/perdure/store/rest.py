@@ -1,7 +1,8 @@
 """Was a database altered while nobody had it open? A start compares everything only then: that takes long.
 
-When a run is left in order, the digest of its database is written beside it; the next process that opens it to write
-takes it away. A killed process leaves none: what came of its work since is told by the checks of every start.
+When a run is left in order, the digest of its database is written beside it; the next attempt takes it away. A killed
+attempt leaves none: what came of its work since is told by the checks of every start. A repair leaves it until all is
+compared, so that a repair that is killed is begun again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def was_altered(path: Path) -> bool:
         if not place.is_file() or not path.is_file() or _has_log(path):
             return False
         return place.read_bytes() != files.digest(path).encode()
+    except FileNotFoundError:  # another process begins an attempt just now
+        return False
     except OSError as error:
         raise files.storage_error(error, place) from error
 

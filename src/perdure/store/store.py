@@ -54,6 +54,7 @@ class Store:
         lock = Lock(folder / "lock", now=clock.now())
         try:
             store = cls._open_locked(folder, lock, clock)
+            rest.forget(folder / DATABASE)
             with store.transaction():
                 words = sys.argv if command is None else command
                 store.died = store.attempts.begin(Holder.this_process(now=clock.now()), words)
@@ -65,7 +66,7 @@ class Store:
 
     @classmethod
     def maintain(cls, folder: Path, *, clock: Clock) -> Store:
-        """As `open`, for work on the store itself: no attempt begins."""
+        """As `open`, for work on the store itself: no attempt begins, and what was left in order still says so."""
         lock = Lock(folder / "lock", now=clock.now())
         try:
             store = cls._open_locked(folder, lock, clock)
@@ -83,7 +84,6 @@ class Store:
         path = folder / DATABASE
         recovered = backup.recover(path)
         _refuse_newer(path)
-        rest.forget(path)
         for name in FOLDERS:
             files.make_folder(folder / name)
         database = Database(path)
@@ -121,10 +121,12 @@ class Store:
         self._backed_up_at = self.clock.monotonic()
         return True
 
-    def close(self) -> None:
+    def close(self, *, in_order: bool = True) -> None:
+        """Let go of the run, and note that it was left `in_order`."""
         try:
             self.database.close()
-            rest.record(self.database.path)
+            if in_order:
+                rest.record(self.database.path)
         finally:
             self.lock.release()
 
