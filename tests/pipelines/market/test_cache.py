@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,6 +14,7 @@ from perdure.errors import StorageError
 from perdure.pipelines.market.data.cache import Cache, Cached
 from perdure.pipelines.market.data.provider import MalformedError, NoSuchSymbolError
 from perdure.pipelines.market.web.http import Request
+from processes import KILLED
 
 WRITER = """
 import sys
@@ -20,6 +22,32 @@ from pathlib import Path
 from perdure.pipelines.market.data.cache import Cache
 for number in range(40):
     Cache(Path(sys.argv[1])).put("source/AAPL/prices", sys.argv[2].encode() * 5000)
+"""
+
+VISITOR = """
+import os, sys, time
+from pathlib import Path
+from perdure.pipelines.market.data.cache import Cache, Cached
+from perdure.pipelines.market.web.http import Request
+class Web:
+    asked = 0
+    def fetch(self, request):
+        self.asked += 1
+        time.sleep(0.5)
+        return str(os.getpid()).encode()
+web = Web()
+print("ready", flush=True)
+sys.stdin.readline()
+body = Cached(Cache(Path(sys.argv[1])), web).fetch(Request("source", "SPY", "prices", "https://example.com", len))
+print(body.decode(), web.asked)
+"""
+HOLDER = """
+import sys, time
+from pathlib import Path
+from perdure.pipelines.market.data.cache import Cache
+with Cache(Path(sys.argv[1])).alone("source/AAPL/prices"):
+    print("held", flush=True)
+    time.sleep(600)
 """
 
 
@@ -92,7 +120,37 @@ def test_a_failed_fetch_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(MalformedError):
         Cached(Cache(tmp_path), Broken()).fetch(request())
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["locks"]
+    assert Cached(Cache(tmp_path), Web([b"one"])).fetch(request()) == b"one"
+
+
+def test_two_processes_that_want_the_same_at_once_ask_once_and_see_the_same_bytes(tmp_path):
+    command = [sys.executable, "-c", VISITOR, str(tmp_path)]
+    visitors = [
+        subprocess.Popen(
+            command, env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    assert [visitor.stdout.readline() for visitor in visitors if visitor.stdout] == ["ready\n"] * 3
+    for visitor in visitors:
+        assert visitor.stdin
+        visitor.stdin.write("\n")
+        visitor.stdin.flush()
+    seen = [visitor.communicate()[0].split() for visitor in visitors]
+    assert all(visitor.returncode == 0 for visitor in visitors)
+    assert len({body for body, _ in seen}) == 1
+    assert sum(int(asked) for _, asked in seen) == 1
+
+
+def test_who_waits_for_a_fetch_that_is_killed_fetches_himself(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], env=dict(os.environ), stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    threading.Timer(0.2, holder.kill).start()
+    assert Cached(Cache(tmp_path), Web([b"one"])).fetch(request()) == b"one"
+    assert holder.wait() == KILLED  # the lock was not had before
 
 
 def test_two_processes_may_write_the_same_entry_at_once(tmp_path):

@@ -1,16 +1,22 @@
 """What was fetched, as it was fetched: a run that is repeated or resumed downloads nothing, and sees the same data.
 
-A small file a key names the SHA-256 of a blob, and `blobs/` holds the blobs. Both are published whole, so that workers
-may fetch the same thing at once: each leaves a complete file, and the last one counts.
+A small file a key names the SHA-256 of a blob, and `blobs/` holds the blobs. Workers who want the same thing at once
+wait for the one that fetches it: a source may answer the second of them something else, and every symbol of a run
+must see the same market.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from perdure import files
+from perdure.errors import StorageError
 from perdure.pipelines.market.data.provider import MalformedError, NoSuchSymbolError
 from perdure.pipelines.market.web.http import Fetcher, Request
 
@@ -46,6 +52,24 @@ class Cache:
         files.publish(self._blob(digest), [content], kind="cache")
         files.publish(self._key(key), [digest.encode()], kind="cache")
 
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Wait until no other process is here with `key`. A process that dies is no longer here."""
+        folder = self.folder / "locks"
+        files.make_folder(folder)
+        name = hashlib.sha256(key.encode()).hexdigest()[0]  # sixteen files for all keys
+        lock = FileLock(folder / name, mode=0o600)
+        try:
+            lock.acquire()
+        except (OSError, NotImplementedError) as error:
+            raise StorageError(
+                f"cannot lock {folder / name}: {error}; put the run on a local disk, and run again"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _key(self, key: str) -> Path:
         return self.folder / f"{files.name_for(key)}.sha256"
 
@@ -62,11 +86,20 @@ class Cached:
 
     def fetch(self, request: Request) -> bytes:
         key = f"{request.source}/{request.symbol}/{request.kind}"
+        kept = self._kept(key, request)
+        if kept is not None:
+            return kept
+        with self.cache.alone(key):
+            kept = self._kept(key, request)  # another process may have fetched it in the meantime
+            return self._fetch(key, request) if kept is None else kept
+
+    def _kept(self, key: str, request: Request) -> bytes | None:
         kept = self.cache.get(key)
         if kept == _ABSENT:
             raise NoSuchSymbolError(f"{key}: there was none when it was asked for first")
-        if kept is not None and _is_data(kept, request):
-            return kept
+        return kept if kept is not None and _is_data(kept, request) else None
+
+    def _fetch(self, key: str, request: Request) -> bytes:
         try:
             body = self.inner.fetch(request)
         except NoSuchSymbolError:
