@@ -15,12 +15,14 @@ import pytest
 
 import perdure
 from inprocess import Dead, die, killed, train
+from perdure.attempt import Attempt
 from perdure.errors import (
     ChangedError,
     LockedError,
     MainGuardError,
     NameReusedError,
     NondeterminismError,
+    Stopped,
     UsageError,
 )  # fmt: skip
 from processes import digest, environment
@@ -447,6 +449,38 @@ def test_a_save_that_failed_after_ctrl_c_is_what_the_run_ends_with(place: Path) 
         raise perdure.StorageError("the disk is full")
     with opened(place) as run:
         assert run.step("add", add, 1) is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_run_is_being_left_waits_for_its_record_and_ends_the_script(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    record_end = Attempt._record_end
+
+    def interrupted(self: Attempt, error: BaseException | None) -> None:
+        os.kill(os.getpid(), number)
+        record_end(self, error)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+        patch.setattr(Attempt, "_record_end", interrupted)
+        with opened(place) as run:
+            run.step("add", add, 1)
+    assert caught.value.code == 128 + number
+    with opened(place) as run:
+        assert run._store.died is None
+        assert run._store.database.rows("SELECT outcome FROM attempts")[0][0] == "completed"
+
+
+def test_a_ctrl_c_while_a_run_is_being_opened_ends_the_script_without_a_traceback(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(place).close()
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+        patch.setattr("perdure.store.rest.was_altered", lambda _: signal.raise_signal(signal.SIGINT))
+        opened(place)
+    assert caught.value.code == 130
+    opened(place).close()
 
 
 def test_a_step_whose_process_died_right_after_its_commit_is_complete_on_the_rerun(

@@ -52,19 +52,14 @@ class Attempt:
         clock: Clock | None,
     ) -> Attempt:
         """Open the run: lock, database, recovery, random streams, signals. Raises what `perdure.open` does."""
-        from perdure.snapshot.policy import Budget
-
         clock = clock or SystemClock()
-        mended = _compared(folder, clock)
-        store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
         try:
-            settings.tell_folder(folder)
-            console = Console(folder / "run.log", phases=phases, detached=settings.detached)
-        except BaseException:
-            store.close()
-            raise
-        signals = Signals(grace=settings.grace, tell=console.say)
-        session = Session(store, console, signals, settings, config, seed)
+            from perdure.snapshot.policy import Budget
+
+            mended = _compared(folder, clock)
+            session = _opened(folder, config, seed, settings, phases, clock)
+        except KeyboardInterrupt:  # it ends as one does that comes a moment later
+            raise Stopped(128 + signal.SIGINT) from None
         attempt = cls(session, Budget(clock, budget), max(keep, settings.keep))
         try:
             attempt._recover(list(phases), mended)
@@ -148,10 +143,24 @@ class Attempt:
             self._writer.wait()
 
     def leave(self, error: BaseException | None) -> None:
-        """Stop the writer, record how the attempt ended, give everything back. Once."""
-        if self._left or os.getpid() != self._process:  # a fork that ends leaves its parent's run alone
-            return
-        self._left = True
+        """Stop the writer, record how the attempt ended, give everything back. Once.
+
+        A signal waits until that is done. After a run that ended well it ends the script.
+        """
+        signals = self.session.signals
+        with signals.shielded():
+            if self._left or os.getpid() != self._process:  # a fork that ends leaves its parent's run alone
+                return
+            self._left = True
+            try:
+                self._end(error)
+            finally:
+                self.session.console.close()
+                signals.restore()
+        if error is None and signals.requested is not None:
+            raise signals.stopped()
+
+    def _end(self, error: BaseException | None) -> None:
         try:
             if self._writer is not None:
                 self._writer.close()
@@ -159,16 +168,7 @@ class Attempt:
             self._report(error)
             self._tell_end(error)
         finally:
-            signals = self.session.signals
-            requested = signals.requested
-            try:
-                with signals.shielded():  # the lock is let go, whatever comes
-                    self.session.store.close()
-            finally:
-                signals.restore()
-                self.session.console.close()
-            if requested is None and signals.requested is not None:
-                signal.raise_signal(signals.requested)  # it came too late for the run, and is the script's
+            self.session.store.close()  # the lock is let go, whatever comes
 
     def _record_end(self, error: BaseException | None) -> None:
         store = self.session.store
@@ -216,6 +216,26 @@ def _said(error: BaseException) -> str:
     """An error's type and its first line: Python's traceback goes to the terminal only, the log keeps this."""
     message = "".join(str(error).strip().splitlines()[:1])
     return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
+
+
+def _opened(
+    folder: Path,
+    config: dict[str, object],
+    seed: int | None,
+    settings: Settings,
+    phases: Sequence[str],
+    clock: Clock,
+) -> Session:
+    """Hold the run, and answer signals from here on."""
+    store = Store.open(folder, clock=clock, command=[settings.command] if settings.command else None)
+    try:
+        settings.tell_folder(folder)
+        console = Console(folder / "run.log", phases=phases, detached=settings.detached)
+        signals = Signals(grace=settings.grace, tell=console.say)
+        return Session(store, console, signals, settings, config, seed)
+    except BaseException:
+        store.close()
+        raise
 
 
 def _compared(folder: Path, clock: Clock) -> Sequence[str]:
