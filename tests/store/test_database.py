@@ -12,7 +12,7 @@ import pytest
 
 from inprocess import FakeClock, store_at
 from perdure.errors import DamagedError, FormatError, StorageError, UsageError
-from perdure.store import schema
+from perdure.store import rest, schema
 from perdure.store.database import Database, Reader, is_sound
 
 
@@ -73,6 +73,19 @@ def test_a_reader_sees_the_last_commit_while_another_is_being_made(tmp_path: Pat
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_left_while_somebody_looks_on_is_left_in_order(tmp_path: Path) -> None:
+    with store_at(tmp_path / "run") as store:
+        looking = Reader(store.database.path)
+        assert looking.rows("SELECT count(*) FROM attempts")[0][0] == 1
+    assert (tmp_path / "run" / "run.db.sha256").exists()
+    looking.close()
+    assert not rest.was_altered(tmp_path / "run" / "run.db")
+    with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
+        connection.execute("UPDATE attempts SET pid = pid + 1")
+    connection.close()
+    assert rest.was_altered(tmp_path / "run" / "run.db")
+
+
 def test_a_fork_may_not_write(tmp_path: Path) -> None:
     with store_at(tmp_path / "run") as store:
         child = os.fork()

@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,11 @@ class Database:
                 target.close()
 
     def close(self) -> None:
+        """Empty the log into the database, though somebody may look on: then SQLite would leave it."""
         with self._mutex:
+            with suppress(sqlite3.Error):  # what stays in the log counts all the same
+                self._connection.execute("PRAGMA busy_timeout=100")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
 
 
