@@ -22,6 +22,7 @@ from perdure.store.database import Reader
 from perdure.store.generations import path_of
 from perdure.store.lock import Lock
 from perdure.store.schema import format_of, is_whole
+from perdure.store.store import SMALLEST_FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,11 @@ def repair(folder: Path, *, clock: Clock) -> Repaired:
     """Mend what can be mended. What is lost is computed again by the next start.
 
     Raises LockedError while a process holds the run, DamagedError when neither the database nor its backup can be
-    read, FormatError for a run of a newer perdure.
+    read, FormatError for a run of a newer perdure, StorageError.
     """
+    files.require_space(
+        folder, SMALLEST_FREE, purpose="a repair"
+    )  # a look at the database leaves files beside it
     before = _progress_in(folder, "kept", "damaged")
     unreadable: DamagedError | None = None
     try:

@@ -16,7 +16,7 @@ import pytest
 import damaged
 from command_line import answer, perdure
 from perdure.clock import SystemClock
-from perdure.errors import DamagedError, Stopped
+from perdure.errors import DamagedError, Stopped, StorageError
 from perdure.examination import examine
 from perdure.repair import repair
 from perdure.store import rest
@@ -271,6 +271,19 @@ def test_a_start_that_was_cut_off_while_it_mended_is_followed_by_one_that_compar
         with pytest.raises((KeyboardInterrupt, Stopped)):
             damaged.work(folder)
     assert damaged.work(folder) == life.expected and is_whole(folder)
+
+
+def test_a_start_on_a_full_disk_that_finds_an_altered_database_leaves_it_as_it_is(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = change(life, tmp_path, ALTERED["a row of a finished unit"])
+    before = damaged.files_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("perdure.files.free_bytes", lambda _: 1000)
+        with pytest.raises(StorageError, match="MB free and a repair needs"):
+            damaged.work(folder)
+    assert damaged.files_of(folder) == before  # a log of SQLite's would keep readers out of a full disk
+    assert damaged.work(folder) == life.expected
 
 
 def test_a_digest_that_another_process_takes_away_just_now_is_no_error(
