@@ -181,7 +181,7 @@ def _begin_anew(store: Store) -> list[str]:
                 store.generations.mark(loop, generation.number, "removed")
             store.generations.rewind(loop, logged=0)
             store.tables.rewind(loop, inserted=0)
-        notes.append(f"{loop}: no snapshot is left; it begins anew at the next start")
+        notes.append(f"{loop}: no snapshot is left; it begins anew")
     return notes
 
 
@@ -210,7 +210,7 @@ def _redo(store: Store, finding: Finding) -> str:
         store.units.expect_again(finding.subject, finding.key)
         store.units.set_phase(finding.subject, state="running")
     name = f"{finding.subject} {finding.key}".strip()
-    return f"{name}: {finding.problem}; the next start computes it again"
+    return f"{name}: {finding.problem}; it is computed again"
 
 
 def _lose(store: Store, finding: Finding) -> str:
@@ -219,7 +219,7 @@ def _lose(store: Store, finding: Finding) -> str:
         store.database.execute(
             "DELETE FROM user_rows WHERE phase = ? AND key = ?", (finding.subject, finding.key)
         )
-    return f"{finding.subject} {finding.key}: {finding.problem}; the next start computes them again"
+    return f"{finding.subject} {finding.key}: {finding.problem}; they are computed again"
 
 
 def _drop_older(store: Store, finding: Finding) -> str:

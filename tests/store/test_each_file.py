@@ -248,11 +248,13 @@ ALTERED: dict[str, str] = {
 
 @pytest.mark.parametrize("sql", ALTERED.values(), ids=ALTERED.keys())
 def test_what_was_altered_while_nobody_had_the_run_open_is_mended_at_the_next_start(
-    life: Life, tmp_path: Path, sql: str
+    life: Life, tmp_path: Path, sql: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = change(life, tmp_path, sql)
     assert damaged.digest(folder) != life.expected
     assert damaged.work(folder) == life.expected and is_whole(folder)
+    said = capfd.readouterr().err
+    assert "perdure: warning: " in said and "next start" not in said  # it is this one
 
 
 @pytest.mark.parametrize(
