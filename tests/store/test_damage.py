@@ -93,6 +93,14 @@ def test_the_damaged_database_is_kept_aside(run: Path) -> None:
     assert (run / "run.db.damaged-1").read_bytes() == b"damaged" * 1000
 
 
+def test_what_readers_leave_beside_a_damaged_database_is_not_kept(run: Path) -> None:
+    (run / "run.db").write_bytes(b"damaged" * 1000)
+    (run / "run.db-wal").write_bytes(b"")
+    (run / "run.db-shm").write_bytes(bytes(32768))
+    train(run)
+    assert [path.name for path in run.glob("*.damaged-*")] == ["run.db.damaged-1"]
+
+
 def test_a_log_of_the_lost_database_is_not_applied_to_the_backup(
     run: Path, expected: tuple[list[object], bytes]
 ) -> None:

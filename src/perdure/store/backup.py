@@ -131,10 +131,11 @@ def _stand_in(path: Path, copy: Path, *, problem: str) -> str:
     kept = ""
     if path.exists():
         kept = f"; it is kept as {files.set_aside(path).name}"
-    for suffix in _SIDE_FILES:
-        side = path.with_name(path.name + suffix)
-        if side.exists():
-            files.set_aside(side)
+    log, index = (path.with_name(path.name + suffix) for suffix in _SIDE_FILES)
+    if log.exists() and log.stat().st_size:
+        files.set_aside(log)
+    for side in (log, index):  # these tell nothing
+        files.remove(side)
     with copy.open("rb") as stream:
         files.publish(path, iter(lambda: stream.read(files.CHUNK), b""), kind="recover")
     return f"{path.name} {problem} and was replaced by {copy.name}{kept}"
