@@ -184,3 +184,11 @@ def test_a_reset_keeps_data_and_a_redo_does_not(store: Store) -> None:
     with store.transaction():
         store.tables.forget("p", keep_data=False)
     assert content(store, "kept") == []
+
+
+def test_a_table_that_somebody_else_made_is_not_written_into(store: Store) -> None:
+    with store.transaction():
+        store.database.execute("CREATE TABLE Mine (a)")
+    with pytest.raises(UsageError, match="'mine' that this run did not make; rename"):
+        put(store, "a", 0, [{"a": 1}], name="mine")
+    assert store.tables.names() == [] and store.database.rows("SELECT * FROM Mine") == []

@@ -340,6 +340,8 @@ class Tables:
     def _create(self, name: str, rows: Rows, *, data: bool) -> None:
         if not rows.columns:
             return  # the first unit had no rows: the table waits for one that has
+        if self.database.row("SELECT 1 FROM sqlite_master WHERE lower(name) = ?", (name.lower(),)):
+            raise UsageError(f"run.db holds a {name!r} that this run did not make; rename one of the two")
         self._define(name, dict(zip(rows.columns, rows.types, strict=True)))
         self.database.execute(
             "INSERT INTO user_tables (name, columns, data) VALUES (?, ?, ?)",
