@@ -326,6 +326,14 @@ def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path) -> None:
         Registry(tmp_path / "registry.db")
 
 
+def test_an_emptied_registry_beside_stored_models_is_damaged_and_no_new_one(registry: Registry) -> None:
+    add(registry, b"first")
+    registry.path.write_bytes(b"")
+    with pytest.raises(DamagedError, match="it is empty"):
+        Registry(registry.path)
+    assert registry.path.read_bytes() == b""
+
+
 def use(path: Path) -> None:
     with Registry(path) as registry:
         registry.versions("market")

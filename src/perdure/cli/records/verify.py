@@ -22,6 +22,7 @@ from perdure.cli.app import (
     say,
     time_of,
 )
+from perdure.console import counted
 from perdure.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _tell(folder: Path, checked: Checked, *, repaired: bool) -> None:
     compared = ", ".join(f"{count} {kind}" for kind, count in checked.counts.items() if count)
     if checked.findings:
         more = "" if repaired else f"; `perdure verify --repair {folder}` mends what can be mended"
-        say(f"{folder}: {len(checked.findings)} things are wrong (looked at: {compared}){more}")
+        wrong = counted(len(checked.findings), "finding")
+        say(f"{folder} is not whole: {wrong} (looked at: {compared}){more}")
     else:
         say(f"{folder} is whole (looked at: {compared or 'nothing, it is empty'})")
 

@@ -21,6 +21,7 @@ from perdure.errors import DamagedError, FormatError, LockedError, PerdureError,
 from perdure.seams import seam
 
 FORMAT = 1
+MODELS = "models"  # the folder beside it
 _PATIENCE = 30.0  # seconds to wait for another process's transaction
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -142,6 +143,8 @@ class Ledger:
 def _create_private(path: Path) -> None:
     files.make_folder(path.parent)
     if path.exists():
+        if not path.stat().st_size and any((path.parent / MODELS).glob("*.zip")):
+            raise _damaged(path, "it is empty, and there are models beside it")
         return
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -163,7 +166,7 @@ def _translated(path: Path) -> Iterator[None]:
 def _damaged(path: Path, reason: object) -> DamagedError:
     return DamagedError(
         f"{path} is damaged ({reason}); put a copy of it in its place, or move it away: the models beside it in "
-        "models/ are whole files of their own"
+        f"{MODELS}/ are whole files of their own"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from perdure import files
 from perdure.errors import UsageError
 from perdure.pipelines.market.deployment.gate import Check
-from perdure.pipelines.market.deployment.ledger import Ledger
+from perdure.pipelines.market.deployment.ledger import MODELS, Ledger
 from perdure.pipelines.market.deployment.records import (
     Deployment,
     ModelVersion,
@@ -31,7 +31,6 @@ from perdure.pipelines.market.deployment.records import (
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FILE = "registry.db"
-MODELS = "models"
 
 
 class Registry:
