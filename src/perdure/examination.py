@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +55,35 @@ def _histories(reader: Reader) -> Iterator[Finding | None]:
 
 
 def _exports(folder: Path, reader: Reader) -> Iterator[Finding | None]:
-    for loop, digest in _best(reader):
+    for loop, digest, before in _best(reader):
         path = export_path(folder, loop)
         try:
             found = _digest_of_best(path) if path.exists() else ""
         except PerdureError:
             found = "unreadable"
-        if found == digest:
+        if found == digest or (found == before and _was_killed(reader)):
             yield None
         else:
             state = "is not the best state of its newest snapshot" if found else "is missing"
             yield Finding("export", loop, f"exports/{path.name} {state}")
 
 
-def _best(reader: Reader) -> Iterator[tuple[str, str]]:
-    """Loops, and the digest of the best state that their newest generation holds."""
+def _best(reader: Reader) -> Iterator[tuple[str, str, str]]:
+    """Loops, the digest of the best state in their newest generation, and in the one before; "" where there is none."""
     rows = reader.rows(
-        "SELECT loop, max(generation), json_extract(parts, '$.best') AS best FROM snapshots "
-        "WHERE state = 'kept' GROUP BY loop"
+        "SELECT loop, json_extract(parts, '$.best') AS best FROM snapshots WHERE state = 'kept' "
+        "ORDER BY loop, generation"
     )
-    return ((row["loop"], row["best"]) for row in rows if row["best"] is not None)
+    for loop, generations in groupby(rows, key=itemgetter("loop")):
+        *_, before, newest = "", *(row["best"] or "" for row in generations)
+        if newest:
+            yield loop, newest, before
+
+
+def _was_killed(reader: Reader) -> bool:
+    """Then a snapshot may count whose best state was not exported any more; the next start does that."""
+    newest = reader.rows("SELECT outcome FROM attempts ORDER BY id DESC LIMIT 1")
+    return bool(newest) and newest[0]["outcome"] == "running"
 
 
 def export_path(folder: Path, loop: str) -> Path:

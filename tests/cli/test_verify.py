@@ -37,6 +37,16 @@ def test_a_completed_run_is_whole_and_every_kind_was_looked_at(run: Path) -> Non
     assert all(document["checked"][kind] >= 1 for kind in kinds)
 
 
+BEST = """
+import numpy as np
+import perdure
+
+with perdure.open("run", seed=1, budget=None) as run:
+    w = np.zeros(3)
+    for epoch in run.range("train", 4, state={"w": w}, best="min:loss"):
+        w += 1
+        run.log(loss=float(-w[0]))
+"""
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "snapshot": lambda run: flip(newest_snapshot(run)),
     "blob": lambda run: flip(next((run / "blobs").glob("*.npy"))),
@@ -61,6 +71,21 @@ def test_a_missing_file_is_found(missing: str, run: Path) -> None:
     for path in (run / missing).iterdir():
         path.unlink()
     assert answer("verify", run, code=1)["findings"]
+
+
+@pytest.mark.parametrize("hit", [1, 2])  # before the first best state is exported, and before it is replaced
+def test_a_run_killed_before_it_exported_its_best_state_is_whole(tmp_path: Path, hit: int) -> None:
+    run = tmp_path / "run"
+    words = ("run", script(tmp_path, BEST), "--run", run)
+    assert (
+        process(*words, folder=tmp_path, PERDURE_KILL_AT=f"export.create:{hit}").returncode
+        == 128 + signal.SIGKILL
+    )
+    assert answer("verify", run)["ok"] is True
+    assert process(*words, folder=tmp_path).returncode == 0
+    assert answer("verify", run)["ok"] is True
+    next((run / "exports").glob("*.best.safetensors")).unlink()
+    assert answer("verify", run, code=1)["ok"] is False  # a run that was left in order has them all
 
 
 @pytest.mark.parametrize(
