@@ -43,7 +43,8 @@ def test_nothing_is_found_in_a_market_without_memory_but_a_random_split_claims_i
     found = results(tmp_path / f"null-{seed}", kappa=0, market_seed=seed)
     assert abs(found["assessment"]["overall"]["auc"]["value"] - 0.5) <= 0.015
     assert found["split_gap"]["random"] > 0.55
-    assert abs(found["split_gap"]["forward"] - 0.5) < 0.03
+    # Five symbols only: over the 16 fives of seed 9 it has mean 0.502 and standard deviation 0.021.
+    assert abs(found["split_gap"]["forward"] - 0.5) < 0.07
 
 
 @pytest.mark.crash
