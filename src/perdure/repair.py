@@ -39,9 +39,8 @@ def repair(folder: Path, *, clock: Clock) -> Repaired:
     Raises LockedError while a process holds the run, DamagedError when neither the database nor its backup can be
     read, FormatError for a run of a newer perdure, StorageError.
     """
-    files.require_space(
-        folder, SMALLEST_FREE, purpose="a repair"
-    )  # a look at the database leaves files beside it
+    # Before the first look at the database, which leaves files beside it.
+    files.require_space(folder, SMALLEST_FREE, purpose="a repair")
     before = _progress_in(folder, "kept", "damaged")
     unreadable: DamagedError | None = None
     try:
