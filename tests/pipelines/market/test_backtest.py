@@ -1,5 +1,6 @@
 """One symbol becomes rows for the table of samples, none of whose features sees the future."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,18 @@ def test_a_feature_that_is_not_a_number_is_named(monkeypatch):
     monkeypatch.setattr(module, "matrix", broken)
     with pytest.raises(UndefinedFeatureError, match=r"AAPL.*rsi_14"):
         made()
+
+
+def test_numbers_beyond_measure_are_told_by_name_and_not_by_warnings_of_a_library():
+    class Absurd(Bare):
+        def prices(self, symbol):
+            found = super().prices(symbol)
+            return replace(found, bars=replace(found.bars, volume=found.bars.volume * 0 + 1e308))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UndefinedFeatureError, match="are not finite, the first vol_ratio_5"):
+            samples(COMPANY, Absurd(), Plan.of(SETTINGS))
 
 
 def test_a_pace_makes_a_symbol_wait_and_changes_nothing(table, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -173,6 +175,36 @@ def test_two_files_of_one_symbol_are_refused_and_not_chosen_from(tmp_path):
     (tmp_path / "aapl.txt").write_text("Date,Close\n2024-01-02,1\n")
     with pytest.raises(UsageError, match=r"two files for AAPL: AAPL\.csv and aapl\.txt"):
         Folder(tmp_path)
+
+
+def test_a_file_whose_name_holds_no_symbol_is_refused_by_name(tmp_path):
+    write(tmp_path, "AAPL", 1)
+    for name in ("_.csv", "MS\nFT.csv"):
+        (tmp_path / name).write_text("Date,Close\n2024-01-02,1\n")
+        with pytest.raises(UsageError, match="names no symbol; name it like AAPL"):
+            Folder(tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "MSFT.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(UsageError, match=r"MSFT\.csv is a link to nothing"):
+        Folder(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
+    def refused(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(UsageError, match="cannot be read: Permission denied"):
+        Folder(tmp_path)
+
+
+def test_a_fund_that_was_made_is_made_anew_when_a_file_changes(tmp_path):
+    for seed, symbol in enumerate(("AAPL", "MSFT")):
+        write(tmp_path, symbol, seed)
+    before = Folder(tmp_path).prices("SPY").bars
+    write(tmp_path, "MSFT", 7)  # as a server lives to see
+    after = Folder(tmp_path).prices("SPY").bars
+    assert after.close.tobytes() != before.close.tobytes()
 
 
 def test_a_folder_of_rubbish_says_what_is_wrong_with_it_and_not_only_that_no_fund_can_be_made(tmp_path):

@@ -6,6 +6,7 @@ without a file is made of the folder's companies in equal parts.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +46,7 @@ class Folder:
                 f"{self.folder} has no file for a company that ends in {ends}; name them like AAPL.csv"
             )
         self._require_one_file_each()
+        self._require_names()
 
     def symbols(self) -> tuple[str, ...]:
         """The companies that have a file, in alphabetical order."""
@@ -54,7 +56,7 @@ class Folder:
         if symbol in self._files():
             return table.prices(self._table(symbol))
         if symbol in funds():
-            return _composed(self, symbol)
+            return _composed(self, symbol, self._state())
         raise NoSuchSymbolError(
             f"{self.folder} has no file for {symbol!r}; it has {', '.join(self.symbols()[:10])}"
         )
@@ -72,9 +74,13 @@ class Folder:
         return dict(self._named())
 
     def _named(self) -> list[tuple[str, Path]]:
+        try:
+            paths = sorted(self.folder.iterdir())
+        except OSError as error:
+            raise UsageError(f"the folder {self.folder} cannot be read: {error.strerror}") from error
         return [
             (path.stem.upper().removesuffix(".US").lstrip("^_"), path)
-            for path in sorted(self.folder.iterdir())
+            for path in paths
             if path.suffix.lower() in _SUFFIXES[self.kind] and not path.name.startswith(".")
         ]
 
@@ -86,6 +92,20 @@ class Folder:
                 raise UsageError(
                     f"{self.folder} has two files for {symbol}: {other.name} and {path.name}; leave one in it"
                 )
+
+    def _require_names(self) -> None:
+        for symbol, path in self._named():
+            if not (symbol and symbol.isprintable()):
+                raise UsageError(f"{str(path)!r} names no symbol; name it like AAPL.csv, or take it away")
+            if not ((path.is_file() or path.is_dir()) and os.access(path, os.R_OK)):
+                raise UsageError(
+                    f"{path} is a link to nothing, no file, or not yours to read; mend that, or take it away"
+                )
+
+    def _state(self) -> tuple[tuple[str, int, int], ...]:
+        """What tells the files of now from those of later: a server outlives them."""
+        found = ((path, path.stat()) for _, path in self._named())
+        return tuple((path.name, one.st_mtime_ns, one.st_size) for path, one in found)
 
     def _table(self, symbol: str) -> table.Table:
         path = self._files()[symbol]
@@ -115,10 +135,11 @@ def _parquet(path: Path) -> table.Table:
 
 
 @lru_cache(maxsize=16)
-def _composed(folder: Folder, fund: str) -> Prices:
+def _composed(folder: Folder, fund: str, _state: object) -> Prices:
     """An index of the folder's companies of a sector (of all, for the market) in equal parts.
 
     A session's open, high, low and close are means of the members' log returns since their close before.
+    _state: of the files; what was made of others is not handed out.
     """
     members = [symbol for symbol in folder.symbols() if fund in (MARKET, company(symbol).sector_etf)]
     if len(members) < _FEWEST:

@@ -142,10 +142,11 @@ def features(company: Company, provider: Provider, material: Material) -> np.nda
     """(n, 202) float64 on the material's days."""
     bars = material.bars
     threemonth = provider.index("VIX3M")
-    return matrix(
-        bars, material.market.close, material.sector.close, provider.events(company.symbol),
-        _values(provider.index("VIX"), bars.day), None if threemonth is None else threemonth.on(bars.day),
-    )  # fmt: skip
+    with np.errstate(all="ignore"):  # what numbers beyond measure lead to is told by `_require_finite`
+        return matrix(
+            bars, material.market.close, material.sector.close, provider.events(company.symbol),
+            _values(provider.index("VIX"), bars.day), None if threemonth is None else threemonth.on(bars.day),
+        )  # fmt: skip
 
 
 def _values(series: Series | None, days: np.ndarray) -> np.ndarray:
