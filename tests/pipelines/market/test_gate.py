@@ -25,6 +25,7 @@ GOOD = Evidence(
 )  # fmt: skip
 FAILING: list[tuple[str, dict[str, Any]]] = [
     ("data fresh", {"data_age": 4.0}),
+    ("data fresh", {"data_age": -2.0}),
     ("symbols complete", {"symbols_complete": 0.94}),
     ("drift", {"psi": [0.05] * 190 + [0.25] * 12}),
     ("drift", {"psi": [math.nan] * 202}),

@@ -51,6 +51,13 @@ def test_a_feature_that_sees_the_future_is_the_only_one_that_differs(tmp_path: P
     assert differs == {LEAKED}
 
 
+def test_the_last_session_is_the_sources_and_not_that_of_the_last_label(tmp_path: Path) -> None:
+    unit = worker(tmp_path, stride=5)  # its last decision is a day too early to end with the data
+    last = unit(symbols.last_session, ASKED["AAPL"])
+    assert last == str(source("synthetic", cache=tmp_path, config=SETTINGS).prices("SPY").bars.day[-1])
+    assert unit(symbols.backtest, ASKED["AAPL"])["t1"].max() < last
+
+
 def test_a_provider_until_a_day_has_nothing_after_it(tmp_path: Path) -> None:
     day = np.datetime64("2025-06-30")
     whole = source("synthetic", cache=tmp_path, config=SETTINGS)

@@ -131,11 +131,12 @@ def explain(matrix: Matrix, fold: Fold, combined: Mapping[str, Any], *, count: i
 
 def judge(
     matrix: Matrix, combined: Mapping[str, Any], result: Mapping[str, Any], *, unit: Callable[..., Any],
-    asked: Mapping[str, Any], registry: RegistryFile, config: Mapping[str, Any], seed: int,
+    last: Callable[..., str], asked: Mapping[str, Any], registry: RegistryFile, config: Mapping[str, Any], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Register the model as a trial and as the challenger, and hold it against the gate.
 
-    unit(company, days=...): features of a company on some days, from what was known then. asked: companies by symbol.
+    unit(company, days=...): features of a company on some days, from what was known then. last(company): the
+    newest session of its source. asked: companies by symbol.
     """
     found = result["assessment"]
     with Registry(registry.path) as known:
@@ -148,8 +149,8 @@ def judge(
         )  # fmt: skip
         against = champion.version if champion is not None and champion.version != version.version else None
         evidence = _evidence(
-            result, against, gain, complete=len(matrix.symbols) / len(asked), age=_age(matrix, config["source"]),
-            truncation=_sees_no_future(matrix, unit, asked),
+            result, against, gain, complete=len(matrix.symbols) / len(asked),
+            age=_age(matrix, asked, last, config["source"]), truncation=_sees_no_future(matrix, unit, asked),
         )  # fmt: skip
         checks = gate.judge(evidence, gate.Thresholds.of(config["gate"]))
         known.record_trial(
@@ -162,10 +163,11 @@ def judge(
     }  # fmt: skip
 
 
-def _age(matrix: Matrix, source: str) -> float:
-    """Business days since the newest decision that could have been made; a made market ends when it ends."""
-    newest = matrix.t1.max()
-    return 0.0 if source == "synthetic" else float(np.busday_count(newest, np.datetime64("today")))
+def _age(matrix: Matrix, asked: Mapping[str, Any], last: Callable[..., str], source: str) -> float:
+    """Business days since the newest session; a made market ends when it ends."""
+    if source == "synthetic":
+        return 0.0
+    return float(np.busday_count(last(asked[matrix.symbols[0]]), np.datetime64("today")))
 
 
 def _sees_no_future(matrix: Matrix, unit: Callable[..., Any], asked: Mapping[str, Any]) -> bool:

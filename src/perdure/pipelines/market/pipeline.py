@@ -72,7 +72,10 @@ def main(
         }  # fmt: skip
         combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
 
-        _judge(run, matrix, folds, combined, partial(unit, symbols.truncated), asked, registry)
+        _judge(
+            run, matrix, folds, combined, partial(unit, symbols.truncated), partial(unit, symbols.last_session), asked,
+            registry,
+        )  # fmt: skip
         return run.exit_code
 
 
@@ -96,10 +99,11 @@ def _registry(run: perdure.Run) -> Any:
 
 
 def _judge(
-    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, asked: dict[str, Any],
-    registry: Any,
+    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, last: Any,
+    asked: dict[str, Any], registry: Any,
 ) -> None:  # fmt: skip
-    """Phases 6 to 8, and what people get to see. truncated: makes a company's features without their future."""
+    """Phases 6 to 8, and what people get to see. truncated: makes a company's features without their future; last: the
+    newest session of its source."""
     from perdure.pipelines.market import forecasting
     from perdure.pipelines.market.outputs import publish, tell
 
@@ -119,7 +123,7 @@ def _judge(
 
     # 8/8 gate
     verdict = run.step(
-        "gate", forecasting.judge, matrix, combined, result, unit=truncated, asked=asked, registry=registry,
+        "gate", forecasting.judge, matrix, combined, result, unit=truncated, last=last, asked=asked, registry=registry,
         config=settings, seed=seed,
     )  # fmt: skip
 

@@ -131,7 +131,7 @@ def passed(checks: Sequence[Check]) -> bool:
 
 
 def _of_data(evidence: Evidence, limits: Thresholds) -> Iterator[Check]:
-    yield _most("data fresh", evidence.data_age, limits.data_age, "business days since the newest session")
+    yield _fresh(evidence.data_age, limits.data_age)
     yield _least(
         "symbols complete", evidence.symbols_complete, limits.symbols_complete, "of the symbols", ".1%"
     )
@@ -142,6 +142,14 @@ def _of_data(evidence: Evidence, limits: Thresholds) -> Iterator[Check]:
     yield _least(
         "drift", share, limits.stable_features, f"of the features have a PSI below {limits.psi:g}", ".1%"
     )
+
+
+def _fresh(age: float | None, limit: float) -> Check:
+    name = "data fresh"
+    if age is not None and age < -1:  # a day ahead is another time zone's
+        what = f"the newest session lies {-age:.0f} business days in the future"
+        return Check(name, False, age, limit, what)
+    return _most(name, age, limit, "business days since the newest session")
 
 
 def _of_audits(evidence: Evidence) -> Iterator[Check]:

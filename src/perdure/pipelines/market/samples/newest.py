@@ -75,6 +75,12 @@ def newest(company: Company, provider: Provider, plan: Plan, *, begin: np.dateti
     return Newest(material.bars.day[-1], values, int(material.regime[-1]))
 
 
+def last_session(_: Company, *, source: str, cache: Path, settings: Mapping[str, Any]) -> str:
+    """The newest session of the market that a source knows ("YYYY-MM-DD"), whichever company asks."""
+    provider = source_named(source, cache=cache, config=settings)
+    return str(backtest.checked(provider, MARKET, Plan.of(settings).grid, None).day[-1])
+
+
 def truncated(
     company: Company, *, days: Sequence[str], source: str, cache: Path, settings: Mapping[str, Any]
 ) -> np.ndarray:

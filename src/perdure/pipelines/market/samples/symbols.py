@@ -10,9 +10,9 @@ from typing import Any
 from perdure.pipelines.market.data.source import source as source_named
 from perdure.pipelines.market.data.symbols import Company, companies, company
 from perdure.pipelines.market.samples.backtest import backtest, inspect
-from perdure.pipelines.market.samples.newest import truncated
+from perdure.pipelines.market.samples.newest import last_session, truncated
 
-__all__ = ["Place", "asked", "backtest", "files_of", "inspect", "truncated", "unit"]
+__all__ = ["Place", "asked", "backtest", "files_of", "inspect", "last_session", "truncated", "unit"]
 _FOLDERS = ("csv", "parquet")
 
 
