@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perdure.content import digest_value
-from perdure.errors import UsageError
+from perdure.errors import ChangedError, UsageError
 from perdure.pipelines.market.config import PRESETS, check, preset
 from perdure.pipelines.market.data.source import source
 from perdure.pipelines.market.features import catalogue
@@ -56,6 +56,19 @@ def test_the_last_session_is_the_sources_and_not_that_of_the_last_label(tmp_path
     last = unit(symbols.last_session, ASKED["AAPL"])
     assert last == str(source("synthetic", cache=tmp_path, config=SETTINGS).prices("SPY").bars.day[-1])
     assert unit(symbols.backtest, ASKED["AAPL"])["t1"].max() < last
+
+
+def test_a_unit_whose_files_change_while_it_reads_them_records_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "AAPL.csv"
+    file.write_text("Date,Close\n2024-01-02,1\n")
+    text = f"csv:{tmp_path}"
+    place = symbols.Place(tmp_path, 0.0, symbols.state(text))
+    made = functools.partial(
+        symbols.unit, symbol=ASKED["AAPL"], source=text, files=tmp_path, settings={}, place=place
+    )
+    assert made(lambda *_, **__: "rows") == "rows"
+    with pytest.raises(ChangedError, match=r"while the run was reading them: AAPL\.csv"):
+        made(lambda *_, **__: file.write_text("Date,Close\n2024-01-02,25\n"))
 
 
 def test_a_provider_until_a_day_has_nothing_after_it(tmp_path: Path) -> None:

@@ -44,9 +44,10 @@ def main(
 
         settings: Any = dict(run.config)
         registry = _registry(run)
+        place = symbols.Place(run.folder / "cache", pace, symbols.state(settings["source"]))
         unit = partial(
             symbols.unit, source=settings["source"], files=symbols.files_of(settings["source"]), settings=settings,
-            place=symbols.Place(run.folder / "cache", pace),
+            place=place,
         )  # fmt: skip
 
         # 1/8 quality, 2/8 backtest
@@ -54,6 +55,7 @@ def main(
         done = run.map(
             "backtest", asked, partial(unit, symbols.backtest), into="samples", data=True, timeout=timeout
         )
+        symbols.require_unchanged(settings["source"], place)
 
         # 3/8 load
         table = samples.SampleTable(run.folder / "run.db")

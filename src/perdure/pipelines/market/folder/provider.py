@@ -56,7 +56,7 @@ class Folder:
         if symbol in self._files():
             return table.prices(self._table(symbol))
         if symbol in funds():
-            return _composed(self, symbol, self._state())
+            return _composed(self, symbol, self.state())
         raise NoSuchSymbolError(
             f"{self.folder} has no file for {symbol!r}; it has {', '.join(self.symbols()[:10])}"
         )
@@ -102,7 +102,7 @@ class Folder:
                     f"{path} is a link to nothing, no file, or not yours to read; mend that, or take it away"
                 )
 
-    def _state(self) -> tuple[tuple[str, int, int], ...]:
+    def state(self) -> tuple[tuple[str, int, int], ...]:
         """What tells the files of now from those of later: a server outlives them."""
         found = ((path, path.stat()) for _, path in self._named())
         return tuple((path.name, one.st_mtime_ns, one.st_size) for path, one in found)
