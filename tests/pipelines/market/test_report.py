@@ -120,6 +120,20 @@ def test_undefined_figures_are_called_unknown():
     assert "unknown" in text and "nan" not in text.lower().split() and "None" not in text
 
 
+def test_a_portfolio_that_no_day_had_symbols_for_was_not_tried():
+    few = np.isin(FORECASTS.symbol, np.unique(FORECASTS.symbol)[:4])
+    text = drawn(assess(FORECASTS.take(few), trials=1, seed=1, resamples=5)).text
+    assert "was not tried: no day has the 10 symbols" in text and "days are too few" not in text
+
+
+def test_names_that_hold_commas_stay_apart_in_a_list():
+    gate = [
+        dict(row, check=name, verdict="failed")
+        for row, name in zip(GATE, ("AUC", "AUC, lower bound"), strict=True)
+    ]
+    assert "checks failed (AUC; AUC, lower bound)" in drawn(gate=gate).text
+
+
 def test_names_that_are_no_text_cannot_break_the_page():
     assert b"\xef\xbf\xbd" in report(TOLD, [], {}, {"x": "\ud800"}) or b"?" in report(
         TOLD, [], {}, {"x": "\ud800"}

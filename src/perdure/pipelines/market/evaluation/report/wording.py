@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from perdure.pipelines.market.evaluation.portfolio import FEWEST_NAMES
+
 FIGURES = (  # name, key, scale, to compare with
     ("AUC", "auc", 1, "0.5 is chance; honest daily forecasts of stocks rarely pass 0.55"),
     ("log-loss", "log_loss", 1, "0.6931 is always saying 50%"),
     ("Brier score", "brier", 1, "0.25 is always saying 50%"),
-    (
-        "calibration error (ECE)",
-        "ece",
-        1,
-        "0 is perfect; resampling tends to raise it, so its interval leans up",
-    ),
+    ("calibration error (ECE)", "ece", 1, "0 is perfect; the interval is free of what resampling adds"),
     ("rank IC", "rank_ic", 1, "0 is chance"),
     ("ICIR", "icir", 1, "mean over standard deviation of daily rank ICs, not annualised"),
     (
@@ -61,9 +58,9 @@ def verdict(gate_rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     if not gate_rows:
         return "Not judged: the promotion gate has not run.", "dim"
     if failed:
-        return f"Blocked: {len(failed)} of {len(gate_rows)} checks failed ({', '.join(failed)}).", "bad"
+        return f"Blocked: {len(failed)} of {len(gate_rows)} checks failed ({'; '.join(failed)}).", "bad"
     if warned:
-        return f"Passed, with warnings: {', '.join(warned)}.", "warn"
+        return f"Passed, with warnings: {'; '.join(warned)}.", "warn"
     return f"Passed: all {len(gate_rows)} checks of the promotion gate.", "good"
 
 
@@ -78,9 +75,15 @@ def essence(assessment: Mapping[str, Any]) -> list[str]:
         f"{percent(_best_constant(overall['base_rate']))} of the time, the model is {percent(overall['hit_rate'])}.",
         f"AUC {ranged(area)}: of a rise and a fall, the model gives the rise the higher probability "
         f"{percent(area['value'])} of the time. {_evidence(area)}",
-        f"Trading the fifths {_earned(money['net_per_year'])} a year after costs{_skill(money)}.",
+        _traded(money),
     ]
     return said + _limit(assessment["oracle"])
+
+
+def _traded(money: Mapping[str, Any]) -> str:
+    if not money["days"]:
+        return f"Trading the fifths was not tried: no day has the {FEWEST_NAMES} symbols that it takes."
+    return f"Trading the fifths {_earned(money['net_per_year'])} a year after costs{_skill(money)}."
 
 
 def _skill(money: Mapping[str, Any]) -> str:
@@ -123,7 +126,7 @@ def unknown(assessment: Mapping[str, Any]) -> list[str]:
         if row["auc"]["low"] is None or row["auc"]["low"] <= 0.5 <= row["auc"]["high"]
     ]
     if wide:
-        told.append(f"Whether the model is any better than chance in these regimes: {', '.join(wide)}.")
+        told.append(f"Whether the model is any better than chance in these regimes: {'; '.join(wide)}.")
     if assessment["lockbox"] is None:
         told.append("How the model does on the newest sessions: the lockbox is closed.")
     return told
