@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from perdure.keras import Batches, Resume  # noqa: E402
 from perdure.keras.architecture import Names, describe_data, describe_model  # noqa: E402
 from perdure.keras.compatibility import check_versions  # noqa: E402
 from perdure.keras.others import Others  # noqa: E402
-from perdure.keras.variables import Variables  # noqa: E402
+from perdure.keras.variables import Attributes, Variables  # noqa: E402
 from perdure.snapshot import streams  # noqa: E402
 from perdure.snapshot.parts import canonical  # noqa: E402
 
@@ -203,8 +205,6 @@ class Counter(keras.callbacks.Callback):
 
 
 def round_trip(saved: Others, into: Others) -> None:
-    import json
-
     part = saved.part()
     into.restore(part.tensors, json.loads(canonical(part.document)))
 
@@ -217,6 +217,33 @@ def test_a_users_callback_gets_its_numbers_lists_and_arrays_back_in_place() -> N
     round_trip(Others.of([before], said.append), Others.of([after], said.append))
     assert (after.count, known[0], after.path, said) == (3, 1.5, Path("y"), [])
     np.testing.assert_array_equal(after.weights[0], np.ones(2))
+
+
+def test_lists_of_a_callbacks_class_and_variables_and_metrics_that_it_keeps_come_back() -> None:
+    class Shared(Counter):
+        losses: list[float] = []  # noqa: RUF012
+
+    before = Shared(beta=keras.Variable(0.25), mean=keras.metrics.Mean())
+    before.losses.append(1.5)
+    before.mean.update_state(4.0)
+    part = Others.of([before], print).part()
+    Shared.losses.clear()
+    after = Shared(beta=keras.Variable(0.0), mean=keras.metrics.Mean())
+    Others.of([after], print).restore(part.tensors, json.loads(canonical(part.document)))
+    assert (Shared.losses, float(after.beta), float(after.mean.result())) == ([1.5], 0.25, 4.0)
+
+
+def test_a_callback_that_keeps_the_fitted_model_saves_nothing_of_it_again() -> None:
+    model = small_model()
+    callback = Counter(net=model, head=model.layers[-1], rate=model.optimizer)
+    callback.set_model(model)
+    assert not Others.of([callback], print).part().tensors
+
+
+def test_a_variable_of_another_shape_than_was_saved_is_refused() -> None:
+    saved, now = (Others.of([Counter(v=keras.Variable(np.zeros(n)))], print) for n in (2, 3))
+    with pytest.raises(StateError, match=r"Counter\.v was saved with variables of the shapes \[\(2,\)\]"):
+        round_trip(saved, now)
 
 
 def test_state_dict_is_used_where_a_callback_has_it() -> None:
@@ -288,6 +315,137 @@ def test_data_without_a_position_are_refused(tmp_path: Path) -> None:
 
     with perdure.open(tmp_path / "run") as run, pytest.raises(UsageError, match="fit gets a generator"):
         fit(run, Resume(run), x=generator(), y=None)
+
+
+def test_epochs_of_plain_arrays_that_end_within_a_pass_are_refused(tmp_path: Path) -> None:
+    with (
+        perdure.open(tmp_path / "run") as run,
+        pytest.raises(UsageError, match=r"steps_per_epoch=2 keeps one pass .* \(5 batches\)"),
+    ):
+        fit(run, Resume(run), batch_size=2, steps_per_epoch=2)
+
+
+def test_validation_data_without_a_position_are_refused(tmp_path: Path) -> None:
+    class Random(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            return X, Y
+
+    def generator():  # type: ignore[no-untyped-def]
+        yield X, Y
+
+    for data, kind in ((generator(), "generator"), (Random(), "Random")):
+        with (
+            perdure.open(tmp_path / kind) as run,
+            pytest.raises(UsageError, match=f"validation_data holds a {kind}"),
+        ):
+            fit(run, Resume(run), validation_data=data, validation_steps=1)
+
+
+class Schedule(keras.callbacks.Callback):
+    """Changes the learning rate as a batch begins, and fails at one of the batches of the process."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+        self.fails_at = lambda: fails_at  # not part of its state
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        self.seen.append(batch)
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = float(optimizer.learning_rate) * 0.9
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        if len(self.seen) == self.fails_at():
+            raise RuntimeError
+
+
+def test_callbacks_see_each_batch_once_and_by_its_number_though_its_epoch_was_left(tmp_path: Path) -> None:
+    def train(folder: str, fails_at: int) -> tuple[list[int], list[bytes]]:
+        with perdure.open(tmp_path / folder, seed=1, budget=None) as run:
+            model, schedule = small_model(), Schedule(fails_at)
+            model.fit(Batches(X, Y, batch_size=2), epochs=2, verbose=0,
+                      callbacks=[schedule, Resume(run, every=("epoch", 3))])  # fmt: skip
+            variables = [*model.variables, *model.optimizer.variables]
+            return schedule.seen, [np.asarray(variable.value).tobytes() for variable in variables]
+
+    expected = train("whole", -1)
+    assert expected[0] == [*range(5), *range(5)]
+    for fails_at in (4, 10):  # batch 3 of the first epoch had begun when it was saved; batch 3 of the second
+        with pytest.raises(RuntimeError):
+            train("left", fails_at)
+    assert train("left", -1) == expected
+
+
+def test_optimizers_in_a_dict_and_in_a_model_within_are_saved_too() -> None:
+    class Pair(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_model()
+            self.both = {"a": keras.optimizers.SGD(0.1), "b": keras.optimizers.Adam(0.2)}
+
+        def call(self, x: object) -> object:
+            return self.inner(x)
+
+    model = Pair()
+    model.compile("sgd", "mse")
+    model.build((None, 2))
+    for optimizer in (model.optimizer, model.inner.optimizer, *model.both.values()):
+        optimizer.build(model.trainable_variables)
+    kept = {id(variable) for variable in Variables.of(model).group("optimizer")}
+    for optimizer in (model.optimizer, model.inner.optimizer, *model.both.values()):
+        assert all(id(variable) in kept for variable in optimizer.variables)
+
+
+def attributes_after(before: keras.Model, change: Callable[[keras.Model], object], into: keras.Model) -> None:
+    """Restore into one model what another had after a change."""
+    attributes = Attributes.of(before)
+    assert attributes.part() is None
+    change(before)
+    part = attributes.part()
+    arrays, document = ({}, None) if part is None else (part.tensors, json.loads(canonical(part.document)))
+    Attributes.of(into).restore(arrays, document)
+
+
+def test_a_rate_and_trainable_that_change_while_steps_run_eagerly_come_back() -> None:
+    def change(model: keras.Model) -> None:
+        model.layers[1].rate = 0.125
+        model.layers[0].trainable = False
+        model.optimizer.weight_decay = 0.5
+
+    before, after = small_model(), small_model()
+    for model in (before, after):
+        model.compile("adam", "mse", run_eagerly=True)
+    attributes_after(before, change, after)
+    assert (after.layers[1].rate, after.optimizer.weight_decay) == (0.125, 0.5)
+    assert len(after.trainable_variables) == 2
+
+
+def test_of_a_compiled_step_no_attributes_are_kept_for_it_is_traced_anew() -> None:
+    after = small_model(dropout=0.5)
+    attributes_after(small_model(), lambda model: setattr(model.layers[1], "rate", 0.125), after)
+    assert after.layers[1].rate == 0.5
+
+
+def test_what_a_model_keeps_with_a_state_dict_is_saved_with_it() -> None:
+    class Counts:
+        count = 0
+
+        def state_dict(self) -> dict[str, int]:
+            return {"count": self.count}
+
+        def load_state_dict(self, state: dict[str, int]) -> None:
+            self.count = state["count"]
+
+    before, after = small_model(), small_model()
+    before.own, after.own = Counts(), Counts()
+    before.own.count = 3
+    part = Attributes.of(before).part()
+    assert part is not None
+    Attributes.of(after).restore(part.tensors, json.loads(canonical(part.document)))
+    assert after.own.count == 3
 
 
 def test_a_metric_that_is_not_logged_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import keras
 from perdure.errors import UsageError
 from perdure.keras import compatibility
 from perdure.keras.architecture import describe_arguments, describe_data
-from perdure.keras.batches import Batches
+from perdure.keras.batches import Batches, leaves
 from perdure.source import PIPELINES, is_library
 
 _DECIDING = (
@@ -58,6 +58,9 @@ class FitCall:
             )
         if batches is not None and frame.f_locals.get("val_x") is batches:
             raise UsageError("the same Batches are training and validation data; make two objects")
+        _check_validation(frame.f_locals.get("val_x"))
+        if batches is None:
+            _check_steps(iterator)
         call = cls(
             model, iterator, batches, int(frame.f_locals["epochs"]), int(frame.f_locals["initial_epoch"] or 0),
             (iterator._num_batches, iterator.steps_per_epoch),
@@ -154,6 +157,27 @@ class FitCall:
             elif value is not None:
                 found |= describe_data(f"data {name}", value)
         return found
+
+
+def _check_steps(iterator: Any) -> None:
+    """Raises UsageError where Keras goes on with one pass over plain arrays from epoch to epoch."""
+    given, whole = iterator.steps_per_epoch, iterator._num_batches
+    if given is None or (given == whole and keras.backend.backend() == "jax"):
+        return
+    raise UsageError(
+        f"steps_per_epoch={given} keeps one pass over plain arrays ({whole} batches) open from epoch to epoch, whose "
+        "position cannot be captured; leave it out, or pass perdure.keras.Batches(x, y, batch_size=..., infinite=True)"
+    )
+
+
+def _check_validation(x: Any) -> None:
+    """Raises UsageError for validation data that may go on from epoch to epoch, as a generator does."""
+    for leaf in () if isinstance(x, Batches) else leaves(x):
+        if not hasattr(leaf, "shape"):
+            raise UsageError(
+                f"validation_data holds a {type(leaf).__name__}, whose position cannot be captured; pass arrays or "
+                "perdure.keras.Batches(x, y, batch_size=..., shuffle=False)"
+            )
 
 
 def frame_of_fit() -> FrameType:

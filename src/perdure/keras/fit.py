@@ -13,7 +13,7 @@ from perdure.errors import UsageError
 from perdure.keras import variables
 from perdure.keras.call import FitCall
 from perdure.keras.others import Others
-from perdure.keras.variables import Variables
+from perdure.keras.variables import Attributes, Variables
 from perdure.loop import Goal
 from perdure.phase import Session
 from perdure.seams import seam
@@ -36,6 +36,7 @@ class Fit:
     others: Others
     goal: Goal | None
     variables: Variables = field(init=False)
+    attributes: Attributes = field(init=False)
     position: int = 0  # complete epochs
     finished: bool = False
     left: str = "exception"  # Keras tells nobody how it was left, except by its end
@@ -49,6 +50,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         self.variables = Variables.of(self.call.model)
+        self.attributes = Attributes.of(self.call.model)
 
     @property
     def path(self) -> str:
@@ -61,6 +63,11 @@ class Fit:
     @property
     def total(self) -> int:
         return self.call.epochs
+
+    @property
+    def first(self) -> int:
+        """The batch at which this process began the epoch."""
+        return self._first
 
     # -- on_train_begin ------------------------------------------------------------------------------------------
 
@@ -116,6 +123,8 @@ class Fit:
                     snapshot.part("last")[0] or arrays
                 )  # more epochs than before: go on from the last one
             self.variables.restore(name, arrays, _document(snapshot, name))
+        arrays, text = snapshot.part("attributes")
+        self.attributes.restore(arrays, None if text is None else json.loads(text))
         arrays, _ = snapshot.part("callbacks")
         self.others.restore(arrays, _document(snapshot, "callbacks"))
         self._restore_streams(snapshot)
@@ -135,30 +144,28 @@ class Fit:
         self.position, self._first = epoch, 0
         if self._pending is not None:
             self._first = self._pending.cursor.batch
-            self._restore(
-                self._pending
-            )  # again: metrics were reset, and others' on_epoch_begin ran once more
             self.track.forget_unsaved()
         self._batch = self._first
         self.call.begin_epoch(epoch, self._first)
 
     def begin_batch(self, batch: int) -> None:
-        """Between two batches: the state after `batch` batches of this process's part of the epoch."""
+        """Between two batches: the state after `batch` batches of the epoch, and other callbacks' begin of the next."""
         seam("batch.begin")
         if self._pending is not None:
-            self._restore_streams(self._pending)  # making the iterator has drawn from them
+            # again: metrics were reset, the iterator has drawn from streams, and the others' hooks of the epoch's and
+            # this batch's begin have run once more
+            self._restore(self._pending)
             self._pending = None
             return
-        complete = self._first + batch
-        for _ in range(complete - self._batch):
+        for _ in range(batch - self._batch):
             self.track.batch_done()
-        self._batch = complete
-        if self.call.batches is None or batch == 0:
+        self._batch = batch
+        if self.call.batches is None or batch == self._first:
             return
         if self.session.signals.requested is not None:
-            self._stop(Cursor(self.position, 0, complete))
+            self._stop(Cursor(self.position, 0, batch))
         if self.track.is_due(iteration_ended=False):
-            self._save(Cursor(self.position, 0, complete))
+            self._save(Cursor(self.position, 0, batch))
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """After all other callbacks: the epoch counts."""
@@ -250,6 +257,8 @@ class Fit:
             self.variables.part("metrics"),
             self.others.part(),
         ]
+        if (attributes := self.attributes.part()) is not None:
+            parts.append(attributes)
         if self._last is not None and any(
             not np.array_equal(array, weights.tensors[name], equal_nan=True)
             for name, array in self._last.items()

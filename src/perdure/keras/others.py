@@ -24,6 +24,9 @@ _KERAS = {  # what changes while training; `min_delta` and `monitor_op` are set 
     "ModelCheckpoint": (
         "best", "_batches_seen_since_last_saving", "_last_batch_seen", "_current_epoch",
     ),
+    "OrbaxCheckpoint": (
+        "best", "_batches_seen_since_last_saving", "_last_batch_seen", "_total_batches_seen", "_current_epoch",
+    ),
     "History": ("epoch", "history"),
     "SwapEMAWeights": ("_ema_weights_in_model",),
     "TensorBoard": ("_global_train_batch", "_global_test_batch"),
@@ -58,7 +61,7 @@ class Others:
         kind = type(callback).__name__
         for name, value in _attributes(callback).items():
             try:
-                tensors, _ = flatten(value, owner=f"{kind}.{name}")
+                tensors, _ = flatten(_content(callback, value), owner=f"{kind}.{name}")
             except StateError:
                 if isinstance(value, set | bytearray) or type(value).__name__ == "deque":
                     raise StateError(
@@ -78,7 +81,7 @@ class Others:
         """Raises StateError when a large attribute that was taken for data has changed since the start."""
         for (index, name), digest in self.data.items():
             callback = self.callbacks[index]
-            tensors, _ = flatten(vars(callback)[name], owner=name)
+            tensors, _ = flatten(_content(callback, _attributes(callback)[name]), owner=name)
             if _digest(tensors) != digest:
                 kind = type(callback).__name__
                 raise StateError(
@@ -101,9 +104,10 @@ class Others:
             return {name: getattr(callback, name, None) for name in _KERAS.get(type(callback).__name__, ())}
         if hasattr(callback, "state_dict"):
             return callback.state_dict()
+        contents = {name: _content(callback, value) for name, value in _attributes(callback).items()}
         return {
             name: value
-            for name, value in _attributes(callback).items()
+            for name, value in contents.items()
             if (index, name) not in self.data and _is_capturable(value)
         }
 
@@ -122,10 +126,13 @@ class Others:
             if _is_generic(callback) and hasattr(callback, "load_state_dict"):
                 callback.load_state_dict(values)
                 continue
-            in_place = _is_generic(callback)  # a list of the user's may be known elsewhere too
+            attributes = _attributes(callback) if _is_generic(callback) else {}
             for name, value in values.items():
-                known = vars(callback).get(name) if in_place else None
-                setattr(callback, name, put_into(known, value))
+                known = attributes.get(name)  # a list of the user's may be known elsewhere too
+                if held := _variables_of(callback, known):
+                    _assign(held, value, owner=f"{kind}.{name}")
+                else:
+                    setattr(callback, name, put_into(known, value))
 
 
 def _is_generic(callback: Any) -> bool:
@@ -133,7 +140,49 @@ def _is_generic(callback: Any) -> bool:
 
 
 def _attributes(callback: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(callback).items() if name not in _SETTINGS}
+    """Its own, and the lists, dicts and arrays of its classes, which methods may fill as well."""
+    kinds = [kind for kind in reversed(type(callback).__mro__) if not kind.__module__.startswith("keras.")]
+    shared = {
+        name: value
+        for kind in kinds
+        for name, value in vars(kind).items()
+        if isinstance(value, list | dict | np.ndarray) and not name.startswith("__")
+    }
+    return {name: value for name, value in {**shared, **vars(callback)}.items() if name not in _SETTINGS}
+
+
+def _variables_of(callback: Any, value: Any) -> list[Any]:
+    """Variables of a Keras object that a callback keeps, such as a metric; but none of the model that is fitted."""
+    if isinstance(value, keras.Variable):
+        found = [value]
+    elif isinstance(value, keras.random.SeedGenerator):
+        found = [value.state]
+    elif isinstance(value, keras.Layer | keras.metrics.Metric | keras.optimizers.Optimizer):
+        found = [*value.variables, *getattr(getattr(value, "optimizer", None), "variables", ())]
+    else:
+        return []
+    model = getattr(callback, "_model", None)
+    if model is None:
+        return found
+    fitted = [*model.variables, *model.metrics_variables, *getattr(model.optimizer, "variables", ())]
+    known = {id(variable) for variable in fitted}
+    return [variable for variable in found if id(variable) not in known]
+
+
+def _content(callback: Any, value: Any) -> Any:
+    """What of an attribute is saved: of Keras objects the arrays of their variables."""
+    held = _variables_of(callback, value)
+    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in held] if held else value
+
+
+def _assign(variables: list[Any], arrays: list[np.ndarray], *, owner: str) -> None:
+    saved, now = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
+    if saved != now:
+        raise StateError(
+            f"{owner} was saved with variables of the shapes {saved} and has {now} now; make it the same way"
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def _is_constant(value: object) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -137,6 +139,14 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._known().begin_epoch(epoch)
+        self._number_batches(self._known().first)
+
+    def _number_batches(self, first: int) -> None:
+        """In an epoch that was left after `first` batches Keras counts from 0; callbacks are told the real numbers."""
+        for name in ("on_train_batch_begin", "on_train_batch_end"):
+            vars(self._list).pop(name, None)
+            if first:
+                setattr(self._list, name, partial(_tell_later, getattr(self._list, name), first))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._known().begin_batch(batch)
@@ -149,3 +159,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Any = None) -> None:
         self._known().end()
+
+
+def _tell_later(tell: Callable[..., None], first: int, batch: int, logs: Any = None) -> None:
+    tell(first + batch, logs)

@@ -7,7 +7,7 @@ view that lived on would keep JAX from reusing its buffers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from perdure.errors import ChangedError, StateError
-from perdure.keras.architecture import Names
-from perdure.snapshot.parts import Part
+from perdure.keras.architecture import Names, layers_of
+from perdure.snapshot.parts import Part, flatten, unflatten
 
 GROUPS = ("weights", "optimizer", "metrics")
 
@@ -126,11 +126,103 @@ class Variables:
 
 
 def _optimizers(model: Any) -> list[Any]:
-    """The compiled optimizer, and further ones that a custom `train_step` keeps as attributes."""
-    first = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
-    kind = keras.optimizers.Optimizer
-    others = [value for _, value in sorted(vars(model).items()) if isinstance(value, kind)]
-    return first + [optimizer for optimizer in others if all(optimizer is not one for one in first)]
+    """The compiled optimizer, and further ones that a custom `train_step` keeps, or the models inside this one."""
+    found: dict[int, Any] = {}
+    for owner in layers_of(model):
+        first = [owner.optimizer] if getattr(owner, "optimizer", None) is not None else []
+        others = [leaf for name, value in sorted(vars(owner).items()) for leaf in _items(name, value)]
+        for value in [*first, *others]:
+            if isinstance(value, keras.optimizers.Optimizer):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+def _items(name: str, value: Any) -> list[Any]:
+    """An attribute, or what is in one that is a list or a dict; of private ones, which Keras has many of, no lists."""
+    if name.startswith("_"):
+        return [value] if isinstance(value, keras.optimizers.Optimizer) else []
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+_PASSING = {  # what Keras and PyTorch set for themselves while they train
+    "training", "built", "stop_training", "_called", "_path", "_parent_path", "_initial_epoch", "_jax_state",
+    "_jax_state_synced",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Attributes:
+    """What training may change in a model beside its Keras variables.
+
+    numbers, text:  of the model, its layers and optimizers (a dropout rate, `trainable`, a counter), where each step
+                    runs eagerly. A compiled step holds the values of the moment when it was traced, and is traced anew.
+    others:         buffers of PyTorch modules, TensorFlow's own variables, and what has `state_dict` and
+                    `load_state_dict`, such as PyTorch's optimizers.
+    """
+
+    owners: dict[str, Any]
+    eager: bool
+    model: Any
+    first: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Any) -> Attributes:
+        names = Names.of(model)
+        layers = {f"{i:02d} {names.aliases.get(o.name, o.name)}": o for i, o in enumerate(layers_of(model))}
+        optimizers = {f"optimizer {i:02d}": o for i, o in enumerate(_optimizers(model))}
+        torch = keras.backend.backend() == "torch"
+        found = cls(layers | optimizers, model.run_eagerly or (torch and not model.jit_compile), model)
+        found.first = found._numbers()
+        return found
+
+    def part(self) -> Part | None:
+        """None where nothing is there and nothing has changed since `fit` began."""
+        numbers = {k: v for k, v in self._numbers().items() if k not in self.first or self.first[k] != v}
+        contents = {name: content for name, (content, _) in self._others().items()}
+        if not numbers and not contents:
+            return None
+        tensors, document = flatten({"numbers": numbers, "others": contents}, owner=self.model.name)
+        return Part("attributes", tensors, document)
+
+    def restore(self, arrays: Mapping[str, np.ndarray], document: Any) -> None:
+        """`document` is None where no part was saved."""
+        saved = {"numbers": {}, "others": {}} if document is None else unflatten(document, arrays)
+        now = self._numbers()
+        for key, value in (self.first | saved["numbers"]).items():
+            if key not in now or now[key] != value:
+                owner, _, name = key.rpartition(".")
+                setattr(self.owners[owner], "trainable" if name == "_trainable" else name, value)
+        others = self._others()
+        for key, content in saved["others"].items():
+            if key not in others:
+                raise ChangedError(f"{key} was saved and is not in the model; restore it", [key])
+            others[key][1](content)
+
+    def _numbers(self) -> dict[str, object]:
+        return {
+            f"{label}.{name}": value
+            for label, owner in (self.owners.items() if self.eager else ())
+            for name, value in vars(owner).items()
+            if name not in _PASSING and (value is None or type(value) in {bool, int, float, str})
+        }
+
+    def _others(self) -> dict[str, tuple[object, Callable[[Any], object]]]:
+        """By name: the content, and what puts it back."""
+        found: dict[str, tuple[object, Callable[[Any], object]]] = {}
+        for label, owner in self.owners.items():
+            for name, value in vars(owner).items():
+                library = type(value).__module__.partition(".")[0]
+                if library == "tensorflow" and hasattr(value, "assign") and hasattr(value, "numpy"):
+                    found[f"{label}.{name}"] = np.array(value.numpy()), value.assign
+                elif hasattr(value, "load_state_dict") and not hasattr(value, "named_buffers"):
+                    found[f"{label}.{name}"] = value.state_dict(), value.load_state_dict
+        if keras.backend.backend() == "torch":  # each layer names those within it, so that some come twice
+            owners = [owner for owner in self.owners.values() if isinstance(owner, keras.Layer)]
+            buffers = {id(buffer): buffer for owner in owners for _, buffer in owner.named_buffers()}
+            found |= {f"buffer {i:03d}": (b, b.copy_) for i, b in enumerate(buffers.values())}
+        return found
 
 
 def _torch_view(value: Any) -> np.ndarray:
