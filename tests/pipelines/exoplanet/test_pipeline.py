@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from perdure.pipelines.exoplanet import pipeline
 from processes import KILLED, digest, environment, rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -202,3 +203,15 @@ def test_a_model_whose_files_were_changed_is_refused(reference: Path, tmp_path: 
         Model.of(tmp_path)
     with pytest.raises(UsageError, match="has no trained model"):
         Model.of(tmp_path / "elsewhere")
+
+
+def test_files_and_curves_that_were_not_taken_are_told_with_the_first_reason() -> None:
+    manifest = [{"path": "a.csv", "reason": None}, {"path": "b.gz", "reason": "it is gzip-compressed"}]
+    readings = {
+        "a.csv": {"flux": [0, 1, 2], "rejected": [[7, "its flux is NaN"], [9, "too short"]]},
+        "c.csv": {"flux": [0], "rejected": []},
+    }
+    assert pipeline.not_taken(manifest, readings) == [
+        "b.gz: not read: it is gzip-compressed",
+        "a.csv: 2 of 5 curves not taken; row 7: its flux is NaN",
+    ]

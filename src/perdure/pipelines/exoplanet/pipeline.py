@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def main(preset: str, folder: Path, *, data: Path | None = None) -> int:
             planet_share=config["planet_share"], difficulty=config["difficulty"],
         )  # fmt: skip
         readings = run.map("load", {e["path"]: e for e in loading.readable(manifest)}, load, timeout="30m")
+        for line in not_taken(manifest, readings):
+            print(line)
 
         # 3/7 split
         split = run.step("split", loading.assign_parts, readings, seed=seed)
@@ -71,6 +74,18 @@ def main(preset: str, folder: Path, *, data: Path | None = None) -> int:
         publish(run, model, built["architecture"], preprocessor, dataset, result, split)
         _tell(run, result)
         return run.exit_code
+
+
+def not_taken(manifest: list[dict[str, Any]], readings: Mapping[str, Any]) -> list[str]:
+    """Files that were refused and curves that were rejected, a line for each file with the first reason."""
+    files = [f"{entry['path']}: not read: {entry['reason']}" for entry in manifest if entry.get("reason")]
+    curves = [
+        f"{path}: {len(rejected)} of {len(rejected) + len(one['flux'])} curves not taken; row {rejected[0][0]}: "
+        f"{rejected[0][1]}"
+        for path, one in readings.items()
+        if (rejected := one["rejected"])
+    ]
+    return files + curves
 
 
 def _tell(run: perdure.Run, result: dict[str, Any]) -> None:
