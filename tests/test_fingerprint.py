@@ -516,6 +516,29 @@ def test_a_folder_counts_by_the_names_and_bytes_of_its_files(tmp_path):
     assert digest(tmp_path / "one") != digest(tmp_path / "two")
 
 
+def test_a_link_to_nothing_has_no_content_until_there_is_something(tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    before = digest(folder)
+    (folder / "link").symlink_to(tmp_path / "later")
+    (folder / "loop").symlink_to(folder / "loop")
+    assert digest(folder) == before
+    (tmp_path / "later").write_text("b")
+    assert digest(folder) != before
+
+
+def test_a_file_that_cannot_be_read_is_named_and_not_only_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("a")
+
+    def refused(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UsageError, match=r"a cannot be read \(Permission denied\)"):
+        digest_value(tmp_path, name="data")
+
+
 def test_a_path_to_nothing_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UsageError, match=r"argument out: .*nowhere.*str\(path\)"):
         digest_value(tmp_path / "nowhere", name="out")

@@ -165,8 +165,19 @@ def test_variables_restored_into_another_shape_are_refused_by_name() -> None:
 def test_a_second_optimizer_that_is_not_built_is_refused() -> None:
     model = _built(small_model())
     model.critic = keras.optimizers.SGD(name="critic")
-    with pytest.raises(StateError, match=r"'critic' .* is not built"):
+    with pytest.raises(StateError, match=r"'critic' .* was not built before fit"):
         Variables.of(model)
+
+
+def test_a_model_within_that_nobody_trains_needs_no_optimizer_until_somebody_does() -> None:
+    within = small_model()
+    model = keras.Sequential([keras.Input((2,)), within])
+    model.compile("sgd", "mse")
+    variables = Variables.of(_built(model))
+    assert len(variables.group("optimizer")) == len(model.optimizer.variables)
+    within.optimizer.build(within.trainable_variables)
+    with pytest.raises(StateError, match="was not built before fit"):
+        variables.group("optimizer")
 
 
 def _built(model: keras.Model) -> keras.Model:
@@ -244,6 +255,15 @@ def test_a_variable_of_another_shape_than_was_saved_is_refused() -> None:
     saved, now = (Others.of([Counter(v=keras.Variable(np.zeros(n)))], print) for n in (2, 3))
     with pytest.raises(StateError, match=r"Counter\.v was saved with variables of the shapes \[\(2,\)\]"):
         round_trip(saved, now)
+
+
+def test_a_layer_that_is_not_built_yet_is_not_replaced_by_what_was_saved_of_it() -> None:
+    saved, now = keras.layers.Dense(1), keras.layers.Dense(1)
+    saved.build((None, 2))
+    with pytest.raises(
+        StateError, match=r"Counter\.head .* has \[\] now; make it the same way, and build it"
+    ):
+        round_trip(Others.of([Counter(head=saved)], print), Others.of([Counter(head=now)], print))
 
 
 def test_state_dict_is_used_where_a_callback_has_it() -> None:
@@ -401,12 +421,16 @@ def test_optimizers_in_a_dict_and_in_a_model_within_are_saved_too() -> None:
 
 def attributes_after(before: keras.Model, change: Callable[[keras.Model], object], into: keras.Model) -> None:
     """Restore into one model what another had after a change."""
-    attributes = Attributes.of(before)
+    attributes = attributes_of(before)
     assert attributes.part() is None
     change(before)
     part = attributes.part()
     arrays, document = ({}, None) if part is None else (part.tensors, json.loads(canonical(part.document)))
-    Attributes.of(into).restore(arrays, document)
+    attributes_of(into).restore(arrays, document)
+
+
+def attributes_of(model: keras.Model) -> Attributes:
+    return Attributes.of(Variables.of(_built(model)))
 
 
 def test_a_rate_and_trainable_that_change_while_steps_run_eagerly_come_back() -> None:
@@ -442,9 +466,9 @@ def test_what_a_model_keeps_with_a_state_dict_is_saved_with_it() -> None:
     before, after = small_model(), small_model()
     before.own, after.own = Counts(), Counts()
     before.own.count = 3
-    part = Attributes.of(before).part()
+    part = attributes_of(before).part()
     assert part is not None
-    Attributes.of(after).restore(part.tensors, json.loads(canonical(part.document)))
+    attributes_of(after).restore(part.tensors, json.loads(canonical(part.document)))
     assert after.own.count == 3
 
 

@@ -10,6 +10,7 @@ import pytest
 import mapped
 import perdure
 from inprocess import killed
+from perdure.errors import UsageError
 from perdure.store.database import Reader
 from perdure.store.digest import digests
 
@@ -67,6 +68,12 @@ def test_a_bad_unit_is_set_aside_and_the_others_go_on(place: Path, capfd: pytest
         run.map("trouble", keys, mapped.trouble, workers=2, retries=1, timeout="2s")
         assert run.exit_code == 3
     assert "4 failed before and are skipped" in capfd.readouterr().err
+
+
+def test_an_empty_key_is_refused_before_anything_is_computed(place: Path) -> None:
+    with opened(place) as run, pytest.raises(UsageError, match="a unit's key is empty"):
+        run.map("named", {"a": 1, "": 2}, mapped.trouble)
+    assert table(place, "SELECT * FROM units") == []
 
 
 def test_a_retry_that_succeeds_has_what_came_after_computed_again_also_after_a_death(

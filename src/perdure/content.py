@@ -17,7 +17,6 @@ import hashlib
 import inspect
 import io
 import os
-import stat
 import struct
 import sys
 import time
@@ -208,8 +207,8 @@ def _digest_path(path: Path, at: str, files: MutableMapping[FileKey, str] | None
         return _hash("folder", *(part.encode(errors="surrogatepass") for part in parts))
     except OSError as error:
         raise UsageError(
-            f"argument {at}: {path} cannot be read ({error.strerror}); a path counts as the content of its "
-            "file or folder: give an existing one, or pass an output's place as str(path)"
+            f"argument {at}: {error.filename or path} cannot be read ({error.strerror}); a path counts as the "
+            "content of its file or folder: give an existing one, or pass an output's place as str(path)"
         ) from error
 
 
@@ -218,7 +217,7 @@ def _files_below(folder: Path) -> Iterator[str]:
         folders.sort()
         for name in names:
             file = Path(place, name)
-            if stat.S_ISREG(file.stat().st_mode):
+            if file.is_file():  # a link to nothing has no content, either
                 yield file.relative_to(folder).as_posix()
 
 

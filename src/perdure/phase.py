@@ -281,6 +281,8 @@ def keyed(keys: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
         text = str(key)
         if text in result:
             raise UsageError(f"the key {text!r} occurs twice; keys must differ")
+        if not text:  # it would be the phase itself
+            raise UsageError("a unit's key is empty; give each unit a text or a whole number of its own")
         if len(text) > _LONGEST_KEY or "\0" in text or _is_broken(text):
             raise UsageError(f"the key {text[:40]!r} is too long, or holds characters that cannot be stored")
         result[text] = argument

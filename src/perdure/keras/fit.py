@@ -50,7 +50,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         self.variables = Variables.of(self.call.model)
-        self.attributes = Attributes.of(self.call.model)
+        self.attributes = Attributes.of(self.variables)
 
     @property
     def path(self) -> str:

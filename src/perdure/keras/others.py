@@ -32,6 +32,9 @@ _KERAS = {  # what changes while training; `min_delta` and `monitor_op` are set 
     "TensorBoard": ("_global_train_batch", "_global_test_batch"),
 }  # fmt: skip
 _SETTINGS = {"model", "_model", "params", "validation_data", "min_delta", "monitor_op"}
+_KEEPERS = (  # of variables
+    keras.Variable, keras.random.SeedGenerator, keras.Layer, keras.metrics.Metric, keras.optimizers.Optimizer,
+)  # fmt: skip
 _LARGE = 1 << 20  # bytes: attributes above are taken for data as long as they do not change
 
 
@@ -129,8 +132,8 @@ class Others:
             attributes = _attributes(callback) if _is_generic(callback) else {}
             for name, value in values.items():
                 known = attributes.get(name)  # a list of the user's may be known elsewhere too
-                if held := _variables_of(callback, known):
-                    _assign(held, value, owner=f"{kind}.{name}")
+                if isinstance(known, _KEEPERS):
+                    _assign(_variables_of(callback, known), value, owner=f"{kind}.{name}")
                 else:
                     setattr(callback, name, put_into(known, value))
 
@@ -153,14 +156,14 @@ def _attributes(callback: Any) -> dict[str, Any]:
 
 def _variables_of(callback: Any, value: Any) -> list[Any]:
     """Variables of a Keras object that a callback keeps, such as a metric; but none of the model that is fitted."""
+    if not isinstance(value, _KEEPERS):
+        return []
     if isinstance(value, keras.Variable):
         found = [value]
     elif isinstance(value, keras.random.SeedGenerator):
         found = [value.state]
-    elif isinstance(value, keras.Layer | keras.metrics.Metric | keras.optimizers.Optimizer):
-        found = [*value.variables, *getattr(getattr(value, "optimizer", None), "variables", ())]
     else:
-        return []
+        found = [*value.variables, *getattr(getattr(value, "optimizer", None), "variables", ())]
     model = getattr(callback, "_model", None)
     if model is None:
         return found
@@ -179,7 +182,8 @@ def _assign(variables: list[Any], arrays: list[np.ndarray], *, owner: str) -> No
     saved, now = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
     if saved != now:
         raise StateError(
-            f"{owner} was saved with variables of the shapes {saved} and has {now} now; make it the same way"
+            f"{owner} was saved with variables of the shapes {saved} and has {now} now; make it the same way, and "
+            "build it before fit"
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

@@ -28,26 +28,32 @@ class Variables:
     model: Any
     names: Names
     backend: str
+    optimizers: list[Any]
+    idle: list[Any]  # of models within this one, not built: nobody has trained with them
     _known: dict[str, tuple[int, list[str]]] = field(
         default_factory=dict
     )  # by group: how many, and their keys
 
     @classmethod
     def of(cls, model: Any) -> Variables:
-        for optimizer in _optimizers(model):
-            if not optimizer.built:
-                raise StateError(
-                    f"the optimizer {optimizer.name!r} of the model {model.name!r} is not built yet, so that its "
-                    "variables cannot be restored; call its build(variables) before fit"
-                )
-        return cls(model, Names.of(model), keras.backend.backend())
+        own = _optimizers([model])
+        found = _optimizers(layers_of(model))
+        idle = [one for one in found if not one.built]
+        for optimizer in idle:
+            if any(optimizer is one for one in own):
+                raise _unbuilt(optimizer, model)
+        built = [one for one in found if one.built]
+        return cls(model, Names.of(model), keras.backend.backend(), built, idle)
 
     def group(self, name: str) -> list[Any]:
         """Keras variables of a group: all of the model (seed generators too), of its optimizers, of its metrics."""
         if name == "weights":
             return list(self.model.variables)
         if name == "optimizer":
-            return [variable for optimizer in _optimizers(self.model) for variable in optimizer.variables]
+            for optimizer in self.idle:
+                if optimizer.built:
+                    raise _unbuilt(optimizer, self.model)
+            return [variable for optimizer in self.optimizers for variable in optimizer.variables]
         return list(self.model.metrics_variables)
 
     def part(self, name: str) -> Part:
@@ -125,10 +131,17 @@ class Variables:
         return np.asarray(value)
 
 
-def _optimizers(model: Any) -> list[Any]:
-    """The compiled optimizer, and further ones that a custom `train_step` keeps, or the models inside this one."""
+def _unbuilt(optimizer: Any, model: Any) -> StateError:
+    return StateError(
+        f"the optimizer {optimizer.name!r} of the model {model.name!r} was not built before fit, so that its variables "
+        "cannot be restored; call its build(variables) before fit"
+    )
+
+
+def _optimizers(owners: Sequence[Any]) -> list[Any]:
+    """Those that models were compiled with, and further ones that a custom `train_step` keeps."""
     found: dict[int, Any] = {}
-    for owner in layers_of(model):
+    for owner in owners:
         first = [owner.optimizer] if getattr(owner, "optimizer", None) is not None else []
         others = [leaf for name, value in sorted(vars(owner).items()) for leaf in _items(name, value)]
         for value in [*first, *others]:
@@ -168,10 +181,10 @@ class Attributes:
     first: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Any) -> Attributes:
-        names = Names.of(model)
-        layers = {f"{i:02d} {names.aliases.get(o.name, o.name)}": o for i, o in enumerate(layers_of(model))}
-        optimizers = {f"optimizer {i:02d}": o for i, o in enumerate(_optimizers(model))}
+    def of(cls, variables: Variables) -> Attributes:
+        model, aliases = variables.model, variables.names.aliases
+        layers = {f"{i:02d} {aliases.get(o.name, o.name)}": o for i, o in enumerate(layers_of(model))}
+        optimizers = {f"optimizer {i:02d}": o for i, o in enumerate(variables.optimizers)}
         torch = keras.backend.backend() == "torch"
         found = cls(layers | optimizers, model.run_eagerly or (torch and not model.jit_compile), model)
         found.first = found._numbers()
