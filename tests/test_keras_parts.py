@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -180,6 +181,34 @@ def test_a_model_within_that_nobody_trains_needs_no_optimizer_until_somebody_doe
         variables.group("optimizer")
 
 
+def test_layers_that_a_frozen_model_holds_are_trainable_again_where_they_were() -> None:
+    def nested() -> tuple[keras.Model, Attributes]:
+        within = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.Dense(2)])
+        model = keras.Sequential([keras.Input((2,)), within])
+        model.compile("sgd", "mse", run_eagerly=True)
+        return within, Attributes.of(Variables.of(_built(model)))
+
+    (saved, attributes), (now, others) = nested(), nested()
+    saved.trainable = False
+    saved.layers[1].trainable = True
+    part = attributes.part()
+    assert part is not None
+    others.restore(part.tensors, json.loads(canonical(part.document)))
+    assert [layer.trainable for layer in (now, *now.layers)] == [False, False, True]
+
+
+def test_a_class_that_a_model_keeps_has_no_state() -> None:
+    class Scheduler:
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+        def load_state_dict(self, state: object) -> None: ...
+
+    model = _built(small_model())
+    model.kind = Scheduler
+    assert Attributes.of(Variables.of(model)).part() is None
+
+
 def _built(model: keras.Model) -> keras.Model:
     model.optimizer.build(model.trainable_variables)
     return model
@@ -266,6 +295,24 @@ def test_a_layer_that_is_not_built_yet_is_not_replaced_by_what_was_saved_of_it()
         round_trip(Others.of([Counter(head=saved)], print), Others.of([Counter(head=now)], print))
 
 
+def test_what_a_callback_makes_only_when_it_needs_it_is_left_to_it_and_told() -> None:
+    scores = keras.metrics.F1Score()
+    scores.update_state(np.eye(2), np.eye(2))
+    said: list[str] = []
+    now = Others.of([Counter(mean=None, scores=keras.metrics.F1Score())], said.append)
+    for _ in range(2):
+        round_trip(Others.of([Counter(mean=keras.metrics.Mean(), scores=scores)], print), now)
+    assert now.callbacks[0].mean is None
+    assert not now.callbacks[0].scores.variables
+    assert [note.split()[1] for note in said] == ["Counter.mean", "Counter.scores"]
+
+
+def test_a_metric_that_was_given_up_before_it_was_saved_is_given_up_again() -> None:
+    now = Counter(mean=keras.metrics.Mean())
+    round_trip(Others.of([Counter(mean=None)], print), Others.of([now], print))
+    assert now.mean is None
+
+
 def test_state_dict_is_used_where_a_callback_has_it() -> None:
     class Own(keras.callbacks.Callback):
         value = 1
@@ -315,10 +362,10 @@ def test_other_callbacks_than_before_are_refused() -> None:
 # -- the callback --------------------------------------------------------------------------------------------------
 
 
-def fit(run: perdure.Run, resume: Resume, **options: object) -> keras.callbacks.History:
+def fit(run: perdure.Run, *callbacks: keras.callbacks.Callback, **options: object) -> keras.callbacks.History:
     model = small_model()
     arguments = {"x": X, "y": Y, "epochs": 2, "verbose": 0} | options
-    return model.fit(**arguments, callbacks=[resume])
+    return model.fit(**arguments, callbacks=list(callbacks))
 
 
 def test_every_within_epochs_needs_batches(tmp_path: Path) -> None:
@@ -572,3 +619,73 @@ def test_the_generator_outside_a_unit_goes_on_where_it_was():
 
     plain, around = outside(lambda: None), outside(unit)
     assert all(np.array_equal(a, b) for a, b in zip(plain, around, strict=True))
+
+
+def test_a_fit_that_is_stopped_as_a_batch_begins_trains_that_batch_and_ends_its_epoch(tmp_path: Path) -> None:
+    class Stop(keras.callbacks.Callback):
+        def __init__(self, *, fails: bool) -> None:
+            super().__init__()
+            self.fails = lambda: fails
+
+        def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+            self.model.stop_training = batch == 3
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            if batch == 3 and self.fails():
+                raise RuntimeError
+
+    def train(folder: str, *, fails: bool) -> dict[str, list[float]]:
+        with perdure.open(tmp_path / folder, seed=1, budget=None) as run:
+            return fit(run, Resume(run, every=("epoch", 1)), Stop(fails=fails), x=Batches(X, Y, batch_size=2),
+                       y=None).history  # fmt: skip
+
+    with pytest.raises(RuntimeError):
+        train("left", fails=True)
+    assert len(train("left", fails=False)["loss"]) == 1
+    assert train("left", fails=False) == train("whole", fails=False)
+
+
+def test_data_may_look_at_what_a_callback_set_as_the_epoch_began_though_it_was_left(tmp_path: Path) -> None:
+    class Level(keras.callbacks.Callback):
+        def __init__(self, *, fails: bool) -> None:
+            super().__init__()
+            self.level, self.fails = 0, lambda: fails
+
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+            self.level += 1
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            if self.level == 2 and batch == 3 and self.fails():
+                raise RuntimeError
+
+    def train(*, fails: bool) -> list[int]:
+        shown: list[int] = []
+        level = Level(fails=fails)
+
+        class Watched(Batches):
+            def begin(
+                self, *, epoch: int, first: int
+            ) -> None:  # PyTorch's loader asks for batches right after
+                shown.append(level.level)
+                super().begin(epoch=epoch, first=first)
+
+        with perdure.open(tmp_path / "run", seed=1, budget=None) as run:
+            fit(run, Resume(run, every=("epoch", 1)), level, x=Watched(X, Y, batch_size=2), y=None)
+        return shown
+
+    with pytest.raises(RuntimeError):
+        train(fails=True)
+    assert train(fails=False) == [2]
+
+
+def test_no_thread_tells_callbacks_of_a_batch_while_it_is_saved(tmp_path: Path) -> None:
+    class Safe(keras.callbacks.Callback):
+        async_safe = True
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            self.seen = threading.current_thread() is threading.main_thread()
+
+    safe = Safe()
+    with perdure.open(tmp_path / "run", seed=1) as run:
+        fit(run, Resume(run), safe)
+    assert safe.seen

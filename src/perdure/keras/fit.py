@@ -96,7 +96,7 @@ class Fit:
                 f"{self.position} or more, or start over with --redo {self.path}"
             )
         stopped = bool(_document(snapshot, "loop")["stopped"])
-        ends = stopped or (self.position >= self.total and not snapshot.cursor.batch)
+        ends = (stopped or self.position >= self.total) and not snapshot.cursor.batch
         if snapshot.final and ends:
             self._complete = snapshot
         elif snapshot.cursor.batch:
@@ -144,6 +144,8 @@ class Fit:
         self.position, self._first = epoch, 0
         if self._pending is not None:
             self._first = self._pending.cursor.batch
+            # again: metrics were reset, and the others' hooks of the epoch's begin ran once more; data may look at them
+            self._restore(self._pending)
             self.track.forget_unsaved()
         self._batch = self._first
         self.call.begin_epoch(epoch, self._first)
@@ -152,8 +154,7 @@ class Fit:
         """Between two batches: the state after `batch` batches of the epoch, and other callbacks' begin of the next."""
         seam("batch.begin")
         if self._pending is not None:
-            # again: metrics were reset, the iterator has drawn from streams, and the others' hooks of the epoch's and
-            # this batch's begin have run once more
+            # again: the iterator has drawn from streams, and the others' hooks of this batch's begin ran once more
             self._restore(self._pending)
             self._pending = None
             return

@@ -35,6 +35,7 @@ _SETTINGS = {"model", "_model", "params", "validation_data", "min_delta", "monit
 _KEEPERS = (  # of variables
     keras.Variable, keras.random.SeedGenerator, keras.Layer, keras.metrics.Metric, keras.optimizers.Optimizer,
 )  # fmt: skip
+_HELD = "variables of a Keras object"
 _LARGE = 1 << 20  # bytes: attributes above are taken for data as long as they do not change
 
 
@@ -45,6 +46,7 @@ class Others:
     callbacks: list[Any]
     tell: Callable[[str], None]
     data: dict[tuple[int, str], str] = field(default_factory=dict)  # large attributes -> digest at the start
+    _told: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, callbacks: list[Any], tell: Callable[[str], None]) -> Others:
@@ -132,10 +134,28 @@ class Others:
             attributes = _attributes(callback) if _is_generic(callback) else {}
             for name, value in values.items():
                 known = attributes.get(name)  # a list of the user's may be known elsewhere too
-                if isinstance(known, _KEEPERS):
-                    _assign(_variables_of(callback, known), value, owner=f"{kind}.{name}")
+                if isinstance(value, dict) and _HELD in value:
+                    self._assign(_variables_of(callback, known), known, value[_HELD], owner=f"{kind}.{name}")
                 else:
                     setattr(callback, name, put_into(known, value))
+
+    def _assign(self, held: list[Any], known: Any, arrays: list[np.ndarray], *, owner: str) -> None:
+        """Raises StateError where the variables are others; what is made only when it is used is left as it is."""
+        if not isinstance(known, _KEEPERS) or (isinstance(known, keras.metrics.Metric) and not held):
+            if owner not in self._told:
+                self.tell(
+                    f"note: {owner} is not built yet and begins afresh; if it goes on, build it before fit"
+                )
+            self._told.add(owner)
+            return
+        saved, now = [array.shape for array in arrays], [tuple(variable.shape) for variable in held]
+        if saved != now:
+            raise StateError(
+                f"{owner} was saved with variables of the shapes {saved} and has {now} now; make it the same way, "
+                "and build it before fit"
+            )
+        for variable, array in zip(held, arrays, strict=True):
+            variable.assign(array)
 
 
 def _is_generic(callback: Any) -> bool:
@@ -174,19 +194,9 @@ def _variables_of(callback: Any, value: Any) -> list[Any]:
 
 def _content(callback: Any, value: Any) -> Any:
     """What of an attribute is saved: of Keras objects the arrays of their variables."""
-    held = _variables_of(callback, value)
-    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in held] if held else value
-
-
-def _assign(variables: list[Any], arrays: list[np.ndarray], *, owner: str) -> None:
-    saved, now = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
-    if saved != now:
-        raise StateError(
-            f"{owner} was saved with variables of the shapes {saved} and has {now} now; make it the same way, and "
-            "build it before fit"
-        )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    if not (held := _variables_of(callback, value)):
+        return value
+    return {_HELD: [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in held]}
 
 
 def _is_constant(value: object) -> bool:

@@ -97,6 +97,10 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
         if self._list is not None:
             others = [callback for callback in self._list.callbacks if callback is not self]
             self._list.callbacks = [*others, self]  # a new list: Keras is iterating over the old one
+            if any(getattr(callback, "async_safe", False) for callback in others):
+                self._list._async_train = (
+                    False  # a save would overtake a thread that tells them of the last batch
+                )
 
     def on_train_begin(self, logs: Any = None) -> None:
         compatibility.check_distribution()

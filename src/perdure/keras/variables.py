@@ -202,11 +202,12 @@ class Attributes:
     def restore(self, arrays: Mapping[str, np.ndarray], document: Any) -> None:
         """`document` is None where no part was saved."""
         saved = {"numbers": {}, "others": {}} if document is None else unflatten(document, arrays)
-        now = self._numbers()
-        for key, value in (self.first | saved["numbers"]).items():
-            if key not in now or now[key] != value:
-                owner, _, name = key.rpartition(".")
-                setattr(self.owners[owner], "trainable" if name == "_trainable" else name, value)
+        for key, value in (self.first | saved["numbers"]).items():  # outermost first: `trainable` goes inward
+            label, _, name = key.rpartition(".")
+            owner = self.owners[label]
+            now = vars(owner).get(name, self)
+            if type(now) is not type(value) or now != value:
+                setattr(owner, "trainable" if name == "_trainable" else name, value)
         others = self._others()
         for key, content in saved["others"].items():
             if key not in others:
@@ -229,7 +230,9 @@ class Attributes:
                 library = type(value).__module__.partition(".")[0]
                 if library == "tensorflow" and hasattr(value, "assign") and hasattr(value, "numpy"):
                     found[f"{label}.{name}"] = np.array(value.numpy()), value.assign
-                elif hasattr(value, "load_state_dict") and not hasattr(value, "named_buffers"):
+                elif isinstance(value, type) or hasattr(value, "named_buffers"):
+                    continue
+                elif hasattr(value, "load_state_dict"):
                     found[f"{label}.{name}"] = value.state_dict(), value.load_state_dict
         if keras.backend.backend() == "torch":  # each layer names those within it, so that some come twice
             owners = [owner for owner in self.owners.values() if isinstance(owner, keras.Layer)]
