@@ -109,11 +109,10 @@ class Others:
             return {name: getattr(callback, name, None) for name in _KERAS.get(type(callback).__name__, ())}
         if hasattr(callback, "state_dict"):
             return callback.state_dict()
-        contents = {name: _content(callback, value) for name, value in _attributes(callback).items()}
         return {
-            name: value
-            for name, value in contents.items()
-            if (index, name) not in self.data and _is_capturable(value)
+            name: content
+            for name, value in _attributes(callback).items()
+            if (index, name) not in self.data and _is_capturable(content := _content(callback, value))
         }
 
     def restore(self, tensors: Mapping[str, np.ndarray], document: Any) -> None:

@@ -69,15 +69,11 @@ def main(
         base = base_models(run, matrix, folds)
 
         # 5/8 meta-learner
-        facts = {
-            "features": list(catalogue.names()), "feature_digest": catalogue.digest(), "config": settings,
-        }  # fmt: skip
+        names, digest = list(catalogue.names()), catalogue.digest()
+        facts = {"features": names, "feature_digest": digest, "config": settings}
         combined = run.step("meta-learner", combine, matrix, folds, base, facts=facts)
 
-        _judge(
-            run, matrix, folds, combined, partial(unit, symbols.truncated), partial(unit, symbols.last_session), asked,
-            registry,
-        )  # fmt: skip
+        _judge(run, matrix, folds, combined, unit, asked, registry)
         return run.exit_code
 
 
@@ -101,13 +97,13 @@ def _registry(run: perdure.Run) -> Any:
 
 
 def _judge(
-    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], truncated: Any, last: Any,
-    asked: dict[str, Any], registry: Any,
+    run: perdure.Run, matrix: Any, folds: Any, combined: dict[str, Any], unit: Any, asked: dict[str, Any],
+    registry: Any,
 ) -> None:  # fmt: skip
-    """Phases 6 to 8, and what people get to see. truncated: makes a company's features without their future; last: the
-    newest session of its source."""
+    """Phases 6 to 8, and what people get to see. unit: what a worker does with a company of the run's source."""
     from perdure.pipelines.market import forecasting
     from perdure.pipelines.market.outputs import publish, tell
+    from perdure.pipelines.market.samples import symbols
 
     settings: Any = dict(run.config)
     seed = run.seed or 0
@@ -125,8 +121,8 @@ def _judge(
 
     # 8/8 gate
     verdict = run.step(
-        "gate", forecasting.judge, matrix, combined, result, unit=truncated, last=last, asked=asked, registry=registry,
-        config=settings, seed=seed,
+        "gate", forecasting.judge, matrix, combined, result, unit=partial(unit, symbols.truncated),
+        last=partial(unit, symbols.last_session), asked=asked, registry=registry, config=settings, seed=seed,
     )  # fmt: skip
 
     publish(run, matrix, combined, result, explained, verdict)
